@@ -1,0 +1,1 @@
+"""Data that environments draw from: one file each."""

@@ -1,0 +1,1 @@
+"""The instrument: it trains, measures and records; it names no method and no benchmark."""

@@ -1,0 +1,40 @@
+"""The one exception that means "the user can mend this": a sentence, and exit status 2."""
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; its text names the key, what was given and what is possible."""
+
+
+def invalid(key: str, given: object, expected: str) -> UserError:
+    """The error for a configuration value that cannot be used.
+
+    >>> str(invalid("environment.tasks", -1, "a whole number from 1 on"))
+    'environment.tasks=-1: expected a whole number from 1 on'
+    """
+    return UserError(f"{key}={given}: expected {expected}")
+
+
+def require(condition: bool, key: str, given: object, expected: str) -> None:
+    """Raise :func:`invalid` unless ``condition`` holds."""
+    if not condition:
+        raise invalid(key, given, expected)
+
+
+def whole(key: str, given: object, least: int) -> int:
+    """``given`` as a whole number of at least ``least``."""
+    number = isinstance(given, int) and not isinstance(given, bool)
+    require(number and given >= least, key, given, f"a whole number from {least} on")
+    return given
+
+
+def one_of(key: str, given: object, possible: tuple[str, ...]) -> str:
+    """``given``, which must be one of the words in ``possible``."""
+    require(given in possible, key, given, "one of " + ", ".join(possible))
+    return given
+
+
+def fraction(key: str, given: object) -> float:
+    """``given`` as a number in [0, 1)."""
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    require(number and 0 <= given < 1, key, given, "a number in [0, 1)")
+    return float(given)

@@ -1,0 +1,191 @@
+"""SGD, Adam and AdamW on stacked parameters ``[M, ...]``: exactly M separate optimisers, stepped at once.
+
+``torch.optim`` is not used because it holds one learning rate and one step count for all members; here every
+hyperparameter may be one number or one a member, a member may sit a step out (``active``), and strategies may scale the
+update of single weights (``scale``) - the update, not the gradient, since Adam cancels a gradient's scale (ADR 2).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lab.errors import require
+
+Value = float | Sequence[float]
+
+
+def per_member(key: str, value: Value, members: int) -> float | Tensor:
+    """A hyperparameter as a float, or as float32 ``[M]`` where a list gives one for each member."""
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    sound = all(isinstance(n, (int, float)) and not isinstance(n, bool) and n >= 0 and n != float("inf") for n in numbers)
+    require(sound and len(numbers) in (1, members), key, value, f"a number from 0 on, or a list of {members} (one a member)")
+    return float(numbers[0]) if len(numbers) == 1 else torch.tensor(numbers, dtype=torch.float32)
+
+
+class StackedOptimizer(torch.optim.Optimizer):
+    """What the three share: per-member values, members that sit out, and scaled updates."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter], **values: Value | bool):
+        self.names = list(parameters)
+        self.members = len(next(iter(parameters.values())))
+        self.values = {
+            key: value if isinstance(value, bool) else per_member(f"optimizer.{key}", value, self.members)
+            for key, value in values.items()
+        }
+        super().__init__(list(parameters.values()), {})
+        self.active: Tensor | None = None
+        """Bool ``[M]``: who takes the next step; None for everyone."""
+        self.scale: dict[str, Tensor] | None = None
+        """Factors on the next update, by parameter name."""
+        self.rate: float | Tensor = 1.0
+        """What a schedule multiplies the learning rate by: a number or ``[M]``."""
+
+    def directions(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """The updates for a learning rate of 1, signed so that they are to be subtracted."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget all momentum and counts."""
+        self.state.clear()
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure() if closure is not None else None
+        named = [(n, p) for n, p in zip(self.names, self.param_groups[0]["params"], strict=True) if p.grad is not None]
+        parameters = [p for _, p in named]
+        before = self._tensors(parameters) if self.active is not None else None
+        before = [tensor.clone() for tensor in before] if before is not None else None
+        updates = self.directions(parameters, [p.grad for p in parameters])
+        if self.scale:
+            updates = [u * self.scale[n] if n in self.scale else u for (n, _), u in zip(named, updates, strict=True)]
+        self._descend(parameters, updates)
+        if before is not None:
+            self._restore(parameters, before)
+        return loss
+
+    def _descend(self, parameters: list[Tensor], updates: list[Tensor]) -> None:
+        lr = self.values["lr"] * self.rate
+        if isinstance(lr, float):
+            torch._foreach_add_(parameters, updates, alpha=-lr)
+        else:
+            torch._foreach_sub_(parameters, torch._foreach_mul(updates, self._spread(lr, parameters)))
+
+    def _spread(self, value: float | Tensor, parameters: list[Tensor]) -> float | list[Tensor]:
+        """A value as foreach operations take it: the float, or ``[M, 1, ...]`` for every parameter."""
+        if not isinstance(value, Tensor):
+            return value
+        return [value.to(p.device, p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in parameters]
+
+    def _memory(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        """The state ``name`` of every parameter, zeros at first."""
+        for p in parameters:
+            if name not in self.state[p]:
+                self.state[p][name] = torch.zeros_like(p)
+        return [self.state[p][name] for p in parameters]
+
+    def _tensors(self, parameters: list[Tensor]) -> list[Tensor]:
+        """Everything a step changes."""
+        self._prepare(parameters)
+        return [*parameters, *(tensor for p in parameters for tensor in self.state[p].values())]
+
+    def _prepare(self, parameters: list[Tensor]) -> None:
+        """Make the state that the first step would make."""
+
+    def _restore(self, parameters: list[Tensor], before: list[Tensor]) -> None:
+        for tensor, old in zip(self._tensors(parameters), before, strict=True):
+            active = self.active.view(-1, *[1] * (tensor.dim() - 1))
+            tensor.copy_(torch.where(active, tensor, old))
+
+    def _decayed(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """Gradients with L2 decay, ``g + weight_decay p``."""
+        decay = self._spread(self.values["weight_decay"], parameters)
+        if isinstance(decay, float):
+            return torch._foreach_add(gradients, parameters, alpha=decay) if decay else gradients
+        return torch._foreach_add(gradients, torch._foreach_mul(parameters, decay))
+
+
+class SGD(StackedOptimizer):
+    """Stochastic gradient descent with momentum and L2 decay, as ``torch.optim.SGD`` (dampening 0)."""
+
+    def __init__(self, parameters, lr: Value = 0.1, momentum: Value = 0.0, weight_decay: Value = 0.0, nesterov: bool = False):
+        super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+    def _prepare(self, parameters):
+        if isinstance(self.values["momentum"], Tensor) or self.values["momentum"]:
+            self._memory(parameters, "momentum")
+
+    def directions(self, parameters, gradients):
+        gradients = self._decayed(parameters, gradients)
+        momentum = self._spread(self.values["momentum"], parameters)
+        if isinstance(momentum, float) and not momentum:
+            return gradients
+        velocity = self._memory(parameters, "momentum")
+        torch._foreach_mul_(velocity, momentum)
+        torch._foreach_add_(velocity, gradients)
+        if self.values["nesterov"]:
+            return torch._foreach_add(gradients, torch._foreach_mul(velocity, momentum))
+        return velocity
+
+
+class Adam(StackedOptimizer):
+    """Adam (Kingma & Ba 2015) with L2 decay, as ``torch.optim.Adam``; every member has its own step count."""
+
+    decoupled = False
+
+    def __init__(
+        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: float = 1e-8, weight_decay: Value = 0.0
+    ):
+        super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+
+    def _prepare(self, parameters):
+        for name in ("mean", "square"):
+            self._memory(parameters, name)
+        for p in parameters:
+            self.state[p].setdefault("count", torch.zeros(self.members, dtype=torch.float32, device=p.device))
+
+    def directions(self, parameters, gradients):
+        self._prepare(parameters)
+        counts = [self.state[p]["count"] for p in parameters]
+        torch._foreach_add_(counts, 1.0)
+        beta1, beta2 = self.values["beta1"], self.values["beta2"]
+        gradients = gradients if self.decoupled else self._decayed(parameters, gradients)
+        mean, square = self._memory(parameters, "mean"), self._memory(parameters, "square")
+        self._average(mean, gradients, beta1)
+        self._average(square, torch._foreach_mul(gradients, gradients), beta2)
+        on = counts[0].device
+        correct1 = 1 - (beta1.to(on) if isinstance(beta1, Tensor) else beta1) ** counts[0]
+        correct2 = 1 - (beta2.to(on) if isinstance(beta2, Tensor) else beta2) ** counts[0]
+        scaled = torch._foreach_sqrt(square)
+        torch._foreach_mul_(scaled, self._spread(correct2.rsqrt(), parameters))
+        torch._foreach_add_(scaled, self.values["eps"])
+        updates = torch._foreach_div(mean, scaled)
+        torch._foreach_mul_(updates, self._spread(1 / correct1, parameters))
+        return self._decayed(parameters, updates) if self.decoupled else updates
+
+    def _average(self, averages: list[Tensor], news: list[Tensor], beta: float | Tensor) -> None:
+        beta = self._spread(beta, averages)
+        if isinstance(beta, float):
+            torch._foreach_lerp_(averages, news, 1 - beta)
+        else:
+            torch._foreach_lerp_(averages, news, torch._foreach_mul(torch._foreach_sub(beta, 1.0), -1.0))
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay (Loshchilov & Hutter 2019), as ``torch.optim.AdamW``."""
+
+    decoupled = True
+
+    def __init__(
+        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: float = 1e-8, weight_decay: Value = 0.01
+    ):
+        super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+
+
+def clip_by_member(parameters: list[Tensor], limit: float | Tensor) -> None:
+    """Scale each member's gradient to a norm of at most ``limit``, as ``torch.nn.utils.clip_grad_norm_`` does for one model."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients], 1).norm(dim=1)
+    factor = (limit / (norms + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))

@@ -1,0 +1,124 @@
+"""M networks of one architecture as one module: stacked parameters ``[M, ...]``, run at once or member by member."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from lab.errors import UserError
+from lab.seeding import derive, member_keys
+
+_DOT = "/"  # parameter names of a module may not contain dots
+
+
+class Population(nn.Module):
+    """``population(inputs [M, B, ...]) -> logits [M, B, ..., C]``, every member on its own inputs.
+
+    Args:
+        make: builds one network; called once for each seed, with torch's global generator seeded for it.
+        seeds: the initialisation seed of each member.
+        stack: run all members at once under ``vmap``, or one after the other; same parameters, same interface.
+        dtype: what the networks compute in. Parameters stay float32 (float64 for float64) whatever this is.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], seeds: list[int], stack: bool = True, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        networks = [_initialised(make, seed) for seed in seeds]
+        for number, network in enumerate(networks):
+            _key_dropout(network, seeds[number])
+        self.dtype, self.stack, self.members = dtype, stack, len(seeds)
+        parameters, buffers = stack_module_state(networks)
+        keep = torch.float64 if dtype == torch.float64 else torch.float32
+        for name, value in parameters.items():
+            self.register_parameter(name.replace(".", _DOT), nn.Parameter(value.detach().to(keep)))
+        for name, value in buffers.items():
+            self.register_buffer(name.replace(".", _DOT), value.to(keep) if value.is_floating_point() else value)
+        self.clocks = [name for name in self._buffers if name.split(_DOT)[-1] == "clock"]
+        # The skeleton gives structure alone; in a list, so that its parameters are not the population's.
+        self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
+        self._run = functional_call
+
+    @property
+    def leaves(self) -> dict[str, nn.Parameter]:
+        """The stacked parameters ``[M, ...]`` by name."""
+        return self._parameters
+
+    def tick(self, active: Tensor | None = None) -> None:
+        """Advance the clocks of the members' dropout masks; those that are not ``active`` ``[M]`` stay."""
+        for name in self.clocks:
+            self._buffers[name].add_(1 if active is None else active.long())
+
+    def train(self, mode: bool = True) -> Population:
+        self._skeleton[0].train(mode)
+        return super().train(mode)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        parameters, buffers = self._state()
+        if inputs.is_floating_point():
+            inputs = inputs.to(self.dtype)
+        if self.stack:
+            outputs = vmap(self._one)(parameters, buffers, inputs)
+        else:
+            outputs = self._in_turn(parameters, buffers, inputs)
+        return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        parameters = {name.replace(_DOT, "."): value for name, value in self._parameters.items()}
+        if self.dtype == torch.bfloat16:
+            parameters = {name: value.to(self.dtype) for name, value in parameters.items()}
+        return parameters, {name.replace(_DOT, "."): value for name, value in self._buffers.items()}
+
+    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return self._run(self._skeleton[0], {**parameters, **buffers}, (inputs,))
+
+    def _in_turn(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        if self.members == 1:
+            split = {name: value.squeeze(0) for name, value in (parameters | buffers).items()}
+            return self._run(self._skeleton[0], split, (inputs.squeeze(0),)).unsqueeze(0)
+        # unbind, not indexing: its backward is one stack, where indexing would add up M zero-filled gradients.
+        split = {name: value.unbind(0) for name, value in (parameters | buffers).items()}
+        each = [{name: value[m] for name, value in split.items()} for m in range(self.members)]
+        return torch.stack([self._run(self._skeleton[0], each[m], (inputs[m],)) for m in range(self.members)])
+
+    def snapshot(self) -> list[Tensor]:
+        """Copies of what forward passes change (running statistics)."""
+        return [buffer.clone() for buffer in self._buffers.values()]
+
+    def restore(self, snapshot: list[Tensor], active: Tensor) -> None:
+        """Put the snapshot back for the members that are not ``active`` ``[M]``."""
+        for buffer, old in zip(self._buffers.values(), snapshot, strict=True):
+            buffer.copy_(torch.where(active.view(-1, *[1] * (buffer.dim() - 1)), buffer, old))
+
+    def member(self, index: int) -> dict[str, Tensor]:
+        """One member's parameters and buffers under the network's own names, as ``load_state_dict`` takes them."""
+        return {name.replace(_DOT, "."): value[index].detach().clone() for name, value in self.state_dict().items()}
+
+
+def why_not_stacked(make: Callable[[], nn.Module], inputs: Tensor) -> str | None:
+    """Why this network cannot be run under ``vmap``, in the library's words; None where it can. ``inputs`` ``[B, ...]``."""
+    try:
+        population = Population(make, [0, 1], stack=True)
+        population.train()
+        population(torch.stack([inputs, inputs])).sum().backward()
+    except RuntimeError as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+def _initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "initialisation"))
+        return make()
+
+
+def _key_dropout(network: nn.Module, seed: int) -> None:
+    """Give every dropout layer of the lab its member's key; torch's own would share masks or depend on the company."""
+    for number, (name, module) in enumerate(network.named_modules()):
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise UserError(f"network: layer {name} is torch's {type(module).__name__}; use lab.networks.Dropout, whose masks belong to the member")
+        if hasattr(module, "key") and hasattr(module, "clock"):
+            module.key.copy_(member_keys([seed], f"dropout/{number}")[0])

@@ -1,0 +1,229 @@
+"""Everything a strategy or an environment may rely on; `strategies/` and `environments/` import this module alone.
+
+Letters in shapes: M members, B batch, T tasks, C output units, N examples of a data set, K slots of a memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lab.errors import UserError, fraction, invalid, one_of, require, whole
+from lab.memory import Reservoir
+from lab.seeding import derive, generator, integers, uniform
+
+if TYPE_CHECKING:
+    from lab.learner import ContinualLearner
+
+__all__ = [
+    "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Strategy", "Stream", "Task", "UserError", "View",
+    "derive", "fraction", "generator", "integers", "invalid", "one_of", "phase_per_task", "require", "uniform", "whole",
+]  # fmt: skip
+
+SCENARIOS = ("task", "domain", "class")
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of a data set, whole and in memory."""
+
+    inputs: Tensor
+    """``[N, ...]``: uint8 images ``[N, channels, height, width]``, float features ``[N, D]`` or int64 tokens ``[N, L]``."""
+    targets: Tensor
+    """int64 ``[N]``, or ``[N, L]`` for a label per token, with -100 where there is none."""
+    quality: Tensor | None = None
+    """float ``[N]``: how good each example is, for curricula; higher is better."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a source gives: named train and test examples of ``classes`` classes."""
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: int
+    digest: str
+    """A hash of the arrays: two runs with equal digests saw equal data."""
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to be learnt: which examples, seen how, answered by which output units."""
+
+    train: Tensor
+    """int64 ``[n]``: rows of ``data.train``."""
+    test: Tensor
+    """int64 ``[n]``: rows of ``data.test``."""
+    labels: Tensor
+    """int64 ``[classes]``: the output unit of each class of the data; -1 for a class that is not of this task."""
+    validation: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """int64 ``[n]``: rows of ``data.train`` held out of ``train``."""
+    view: Tensor | None = None
+    """What makes this task's inputs different, for the stream's :class:`View`: a permutation ``[D]``, an angle ``[]``."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is trained on between two task ends: examples, each met as of some task."""
+
+    examples: Tensor
+    """int64 ``[n]``: rows of ``data.train``."""
+    tasks: Tensor
+    """int64 ``[n]``: the task that each example is met as (its labels and its view)."""
+    completes: int
+    """The task after which this phase's end is counted: row ``completes + 1`` of the accuracy tensor."""
+    announced: bool = True
+    """Whether strategies are told of the boundary; without it neither ``begin_task`` nor ``end_task`` is called."""
+    ordered: bool = False
+    """Keep the order of ``examples`` instead of shuffling it from the member's seed."""
+    effort: float = 1.0
+    """How many tasks' worth of steps this phase has, where the budget is ``steps`` (a joint phase has one for each)."""
+
+
+View = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``view(inputs, table, tasks)``: inputs ``[M, B, ...]`` as the tasks ``[M, B]`` or ``[M, 1]`` show them; ``table``
+``[M, T, ...]`` holds each task's ``view``. Inputs keep their dtype (uint8 stays uint8). A module-level function."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The ordered tasks that one member meets."""
+
+    tasks: tuple[Task, ...]
+    phases: tuple[Phase, ...]
+    scenario: str
+    """``task``, ``domain`` or ``class`` incremental (van de Ven & Tolias 2019)."""
+    outputs: int
+    """C: how many output units the network needs."""
+    view: View | None = None
+    augment: Callable[[Tensor, Tensor], Tensor] | None = None
+    """``augment(inputs, noise)``: training inputs ``[M, B, ...]`` changed at random by uniform numbers ``[M, B, 4]``."""
+    prequential: bool = False
+    """Whether to also test on every example just before training on it."""
+
+
+def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:
+    """The ordinary course: one phase for each task, holding its training examples."""
+    return tuple(Phase(task.train, torch.full_like(task.train, t), t, **options) for t, task in enumerate(tasks))
+
+
+class Environment(Protocol):
+    """A recipe that makes a stream from a seed."""
+
+    data: Data
+
+    def stream(self, seed: int) -> Stream:
+        """The stream of the member with this seed; equal seeds give equal streams."""
+        ...
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What all members train on in one step; the first ``current`` columns come from the stream, later ones from memories."""
+
+    inputs: Tensor
+    """``[M, B, ...]`` floating point (or int64 tokens)."""
+    targets: Tensor
+    """int64 ``[M, B]`` or ``[M, B, L]``: output units, -100 where there is none."""
+    examples: Tensor
+    """int64 ``[M, B]``: rows of ``data.train``; with ``tasks``, the address under which a memory keeps a sample."""
+    tasks: Tensor
+    """int64 ``[M, B]``, or ``[M, 1]`` where each member's batch is of one task."""
+    current: int
+    weights: Tensor | None = None
+    """float ``[M, B]``: how much each sample counts in the member's mean loss; None where all count alike, 0 for padding."""
+
+    @property
+    def width(self) -> int:
+        return self.examples.shape[1]
+
+    def weights_or_ones(self) -> Tensor:
+        """``weights``, made explicit."""
+        return torch.ones_like(self.examples, dtype=torch.float32) if self.weights is None else self.weights
+
+    def join(self, other: Batch, balance: float | None = None) -> Batch:
+        """This batch with the columns of ``other`` behind its own: one mean over all, or the two means weighted
+        ``balance`` and 1 - ``balance`` (this one's alone for a member to which ``other`` brings nothing)."""
+        weights = None
+        if balance is not None:
+            shares = (_shares(self.weights_or_ones()) * balance, _shares(other.weights_or_ones()) * (1 - balance))
+            weights = torch.cat(shares, 1)
+        elif self.weights is not None or other.weights is not None:
+            weights = torch.cat([self.weights_or_ones(), other.weights_or_ones()], 1)
+        return replace(
+            self,
+            inputs=torch.cat([self.inputs, other.inputs], 1),
+            targets=torch.cat([self.targets, other.targets], 1),
+            examples=torch.cat([self.examples, other.examples], 1),
+            tasks=torch.cat([self.tasks.expand_as(self.examples), other.tasks.expand_as(other.examples)], 1),
+            weights=weights,
+        )
+
+
+def _shares(weights: Tensor) -> Tensor:
+    return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+class Strategy(nn.Module):
+    """What a learner does beyond plain gradient descent. Override what the method needs; strategies compose by listing.
+
+    State that must outlive a step lives in buffers (so that checkpoints hold it), leads with the member axis ``[M, ...]``,
+    and is changed by tensor operations alone: no Python branch on a tensor's value, no ``.item()``.
+    """
+
+    scenarios: ClassVar[tuple[str, ...]] = SCENARIOS
+    """Where the method makes sense; elsewhere it is refused before training."""
+    needs_boundaries: ClassVar[bool] = False
+    """Whether it must be told when a task ends."""
+
+    def rewrite(self, stream: Stream) -> Stream:
+        """Change what a member will be trained on, before training (joint training, rehearsal laws)."""
+        return stream
+
+    def setup(self, learner: ContinualLearner) -> None:
+        """Make the buffers; called once, before a checkpoint is loaded."""
+
+    def begin_task(self, learner: ContinualLearner, task: int) -> None:
+        """An announced phase begins."""
+
+    def extend(self, learner: ContinualLearner, batch: Batch) -> Batch:
+        """Add samples to the batch, or change it, before the forward pass."""
+        return batch
+
+    def loss(self, learner: ContinualLearner, batch: Batch, logits: Tensor) -> Tensor | None:
+        """A term ``[M]`` to be added to each member's loss; ``logits`` ``[M, B, ..., C]``."""
+        return None
+
+    def gradient(self, learner: ContinualLearner, batch: Batch) -> None:
+        """Change ``parameter.grad`` ``[M, ...]`` after the backward pass."""
+
+    def update_scale(self, learner: ContinualLearner) -> dict[str, Tensor] | None:
+        """Factors on the optimiser's update by parameter name, broadcastable to the parameter ``[M, ...]``."""
+        return None
+
+    def after_step(self, learner: ContinualLearner, batch: Batch) -> None:
+        """The parameters have been updated."""
+
+    def end_task(self, learner: ContinualLearner, task: int) -> None:
+        """An announced phase has ended."""
+
+    def state_bytes(self) -> int:
+        """Bytes of state held for all members together."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())

@@ -1,0 +1,77 @@
+"""From addresses to tensors: (example, task) -> what the network is shown and what it should answer, on the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lab.errors import UserError
+from lab.protocols import Data, Examples, Stream
+
+
+class Reader(nn.Module):
+    """The data, once, and how each member's tasks see them.
+
+    Data lie in memory on the device (uint8 stays uint8 until it is read); nothing here is saved in checkpoints, since
+    (configuration, seed) gives it again.
+    """
+
+    def __init__(self, data: Data, streams: list[Stream]):
+        super().__init__()
+        first = streams[0]
+        alike = all((len(s.tasks), s.outputs, s.view, s.scenario) == (len(first.tasks), first.outputs, first.view, first.scenario) for s in streams)
+        if not alike:
+            raise UserError("environment: all members' streams must agree in the number of tasks, outputs, view and scenario")
+        self.view, self.augment = first.view, first.augment
+        self.shape = tuple(data.train.inputs.shape[1:])
+        for split in ("train", "test"):
+            self._keep(f"{split}_inputs", getattr(data, split).inputs)
+            self._keep(f"{split}_targets", getattr(data, split).targets)
+        self._keep("rows", torch.arange(len(streams)).unsqueeze(1))
+        labels = torch.stack([torch.stack([task.labels for task in s.tasks]) for s in streams])
+        self.relabel = not bool((labels == torch.arange(data.classes)).all())
+        self._keep("labels", labels)
+        self._keep("units", _active_units(labels, first.outputs))
+        tables = [torch.stack([task.view for task in s.tasks]) for s in streams] if self.view else None
+        self._keep("table", torch.stack(tables) if tables else None)
+
+    def _keep(self, name: str, tensor: Tensor | None) -> None:
+        self.register_buffer(name, tensor, persistent=False)
+
+    def read(self, examples: Tensor, tasks: Tensor, split: str = "train", noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs ``[M, B, ...]`` and targets ``[M, B, ...]`` for examples ``[M, B]`` as tasks ``[M, B]`` or ``[M, 1]`` show them.
+
+        ``noise`` ``[M, B, 4]``, uniform, augments the inputs where the stream asks for it.
+        """
+        data = Examples(getattr(self, f"{split}_inputs"), getattr(self, f"{split}_targets"))
+        inputs = _rows(data.inputs, examples)
+        if self.view is not None:
+            inputs = self.view(inputs, self.table, tasks)
+        if self.augment is not None and noise is not None:
+            inputs = self.augment(inputs, noise)
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.to(torch.float32).mul_(1 / 255)
+        targets = _rows(data.targets, examples)
+        return inputs, self._answers(targets, tasks) if self.relabel else targets
+
+    def _answers(self, targets: Tensor, tasks: Tensor) -> Tensor:
+        """Output units for classes; -100 (no label) stays."""
+        tasks = tasks.expand(targets.shape[:2]).reshape(*targets.shape[:2], *[1] * (targets.dim() - 2))
+        rows = self.rows.view(-1, *[1] * (targets.dim() - 1))
+        return torch.where(targets >= 0, self.labels[rows, tasks, targets.clamp(min=0)], targets)
+
+    def units_of(self, tasks: Tensor) -> Tensor:
+        """Which output units the tasks ``[M, B]`` answer with, bool ``[M, B, C]``."""
+        return self.units[self.rows, tasks]
+
+
+def _rows(tensor: Tensor, index: Tensor) -> Tensor:
+    """``tensor[index]``, by the kernel that is fastest for whole rows."""
+    return tensor.index_select(0, index.reshape(-1)).view(*index.shape, *tensor.shape[1:])
+
+
+def _active_units(labels: Tensor, outputs: int) -> Tensor:
+    """Bool ``[M, T, C]`` from the label maps ``[M, T, classes]``."""
+    units = torch.zeros(*labels.shape[:2], outputs + 1, dtype=torch.bool)
+    units.scatter_(2, torch.where(labels >= 0, labels, outputs), True)
+    return units[..., :outputs]

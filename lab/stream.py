@@ -1,0 +1,269 @@
+"""A stream as blocks of index batches: what every member trains on at each step, worked out ahead on the host.
+
+Everything here is a function of (streams, seeds, budget): a block's content depends on its number alone, so the position of
+the loader is all the state that a resume needs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from lab.protocols import Phase, Stream, generator
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a task is trained: ``steps`` for each task, or ``epochs`` over its examples, in batches of ``batch_size``."""
+
+    batch_size: int
+    epochs: int | None = 1
+    steps: int | None = None
+
+    def steps_for(self, phase: Phase) -> int:
+        """Steps that a member's phase lasts."""
+        if self.steps is not None:
+            return max(1, round(self.steps * phase.effort))
+        return self.epochs * -(-len(phase.examples) // self.batch_size)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step of all members: examples ``[M, B]``, tasks ``[M, B]`` or ``[M, 1]``, weights ``[M, B]`` and active ``[M]`` or None."""
+
+    examples: Tensor
+    tasks: Tensor
+    weights: Tensor | None
+    active: Tensor | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Several steps' work, stacked ``[steps, M, ...]``, and what happens before and after."""
+
+    start: int
+    phase: int
+    examples: Tensor
+    tasks: Tensor
+    weights: Tensor | None
+    active: Tensor | None
+    everyone: tuple[bool, ...]
+    """For each step, whether all members take it (known on the host, so that the step need not look)."""
+    begins: bool
+    ends: bool
+    evaluate: bool
+    checkpoint: bool
+
+    def __len__(self) -> int:
+        return len(self.everyone)
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self)
+
+    def to(self, device: torch.device) -> Block:
+        moved = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active")}
+        return replace(self, **{k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()})
+
+    def steps(self) -> Iterator[Work]:
+        for s, everyone in enumerate(self.everyone):
+            weights = None if self.weights is None else self.weights[s]
+            yield Work(self.examples[s], self.tasks[s], weights, None if everyone else self.active[s])
+
+
+@dataclass(frozen=True)
+class Span:
+    """A block's place in the run, before its content is worked out; ``first`` counts steps within the phase."""
+
+    start: int
+    length: int
+    phase: int
+    first: int
+    begins: bool
+    ends: bool
+    evaluate: bool
+    checkpoint: bool
+
+
+class Course:
+    """The run's plan of steps: phases, their lengths for each member, and where blocks are cut.
+
+    A block ends at a task's end, an evaluation, a checkpoint and at ``max_steps``.
+    """
+
+    def __init__(
+        self,
+        streams: list[Stream],
+        seeds: list[int],
+        budget: Budget,
+        block: int = 8,
+        evaluate_every: int | None = None,
+        checkpoint_every: int | None = None,
+        max_steps: int | None = None,
+    ):
+        self.streams, self.seeds, self.budget, self.block = streams, seeds, budget, block
+        self.every = {"evaluate": evaluate_every, "checkpoint": checkpoint_every, "stop": max_steps}
+        # [phase][member]: steps of that member; the phase lasts until the longest is done.
+        self.lengths = [[budget.steps_for(s.phases[k]) for s in streams] for k in range(len(streams[0].phases))]
+        self.ends = torch.tensor([max(lengths) for lengths in self.lengths]).cumsum(0).tolist()
+        self.spans = list(self._cut())
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.ends[-1]
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The first member's phases; what they complete and announce is the same for all."""
+        return self.streams[0].phases
+
+    @property
+    def stop(self) -> int:
+        """Where the run stops: its end, or ``max_steps``."""
+        return min(self.total, self.every["stop"] or self.total)
+
+    def evaluations(self) -> list[int]:
+        """The steps after which curves are recorded, ascending; 0 is before training."""
+        every = self.every["evaluate"]
+        return sorted({0, *self.ends, *range(every, self.total, every)}) if every else []
+
+    def phase_at(self, step: int) -> int:
+        """The phase whose training includes step ``step`` (1 is the first step); -1 for 0."""
+        return bisect_right(self.ends, step - 1) if step else -1
+
+    def samples(self, member: int) -> int:
+        """How many samples of the stream one member is trained on in the whole run."""
+        total = 0
+        for phase, lengths in zip(self.streams[member].phases, self.lengths, strict=True):
+            exact = self.budget.steps is None
+            total += self.budget.epochs * len(phase.examples) if exact else lengths[member] * self.budget.batch_size
+        return total
+
+    def _cut(self) -> Iterator[Span]:
+        start = 0
+        for phase, end in enumerate(self.ends):
+            opening = start
+            while start < end:
+                stop = min(start + self.block, end, self._next_cut(start))
+                yield Span(
+                    start, stop - start, phase, start - opening, start == opening, stop == end,
+                    evaluate=self._due("evaluate", stop) or (stop == end and bool(self.every["evaluate"])),
+                    checkpoint=self._due("checkpoint", stop) or stop == end or stop == self.every["stop"],
+                )  # fmt: skip
+                start = stop
+                if start == self.every["stop"]:
+                    return
+
+    def _due(self, what: str, step: int) -> bool:
+        return bool(self.every[what]) and step % self.every[what] == 0
+
+    def _next_cut(self, start: int) -> int:
+        nexts = [(start // every + 1) * every for every in (self.every["evaluate"], self.every["checkpoint"]) if every]
+        return min([*nexts, self.every["stop"] or self.total])
+
+
+class Order:
+    """The order in which one member meets the examples of its phases, from its seed."""
+
+    def __init__(self, stream: Stream, seed: int, budget: Budget):
+        self.stream, self.seed, self.budget = stream, seed, budget
+        self._epoch: tuple[int, int] | None = None
+
+    def take(self, phase: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """The samples of ``count`` steps from step ``first`` of a phase on: positions into the phase's examples
+        ``[count * B]`` and whether each is a sample of its own (False: padding of an epoch's last batch).
+
+        A budget in steps runs through one shuffled order after the other; in epochs, each epoch's last batch is filled up
+        with samples of the same epoch, so that batches keep their width whatever the company.
+        """
+        width, n = self.budget.batch_size, len(self.stream.phases[phase].examples)
+        length = n if self.budget.steps is not None else -(-n // width) * width
+        position, stop = first * width, (first + count) * width
+        chosen, valid = [], []
+        while position < stop:
+            epoch, offset = divmod(position, length)
+            places = torch.arange(offset, min(length, offset + stop - position))
+            chosen.append(self._shuffled(phase, epoch)[places % n])
+            valid.append(places < n)
+            position += len(places)
+        return torch.cat(chosen), torch.cat(valid)
+
+    def _shuffled(self, phase: int, epoch: int) -> Tensor:
+        if self._epoch != (phase, epoch):
+            examples = self.stream.phases[phase].examples
+            if self.stream.phases[phase].ordered:
+                self._permutation = torch.arange(len(examples))
+            else:
+                self._permutation = torch.randperm(len(examples), generator=generator(self.seed, "order", phase, epoch))
+            self._epoch = (phase, epoch)
+        return self._permutation
+
+
+class Blocks:
+    """The loader: yields :class:`Block`; sized, since Lightning prefetches from loaders without a length."""
+
+    def __init__(self, course: Course):
+        self.course, self.position = course, 0
+        self.orders = [Order(s, seed, course.budget) for s, seed in zip(course.streams, course.seeds, strict=True)]
+        self.one_task = [
+            all(bool((s.phases[k].tasks == s.phases[k].tasks[0]).all()) for s in course.streams) for k in range(len(course.phases))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.course.spans)
+
+    def __iter__(self) -> Iterator[Block]:
+        while self.position < len(self):
+            block = self.block(self.position)
+            self.position += 1  # before the yield: the Trainer never asks for one more
+            yield block
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+    def block(self, number: int) -> Block:
+        """The block with this number."""
+        span = self.course.spans[number]
+        taken = [order.take(span.phase, span.first, span.length) for order in self.orders]
+        phases = [s.phases[span.phase] for s in self.course.streams]
+        shape = (len(phases), span.length, self.course.budget.batch_size)
+
+        def blocked(rows: list[Tensor]) -> Tensor:
+            return torch.stack(rows).view(shape).transpose(0, 1).contiguous()
+
+        examples = blocked([p.examples[chosen] for p, (chosen, _) in zip(phases, taken, strict=True)])
+        if self.one_task[span.phase]:
+            tasks = torch.stack([p.tasks[0] for p in phases]).view(1, -1, 1).expand(span.length, -1, 1).contiguous()
+        else:
+            tasks = blocked([p.tasks[chosen] for p, (chosen, _) in zip(phases, taken, strict=True)])
+        steps = torch.arange(span.first, span.first + span.length).unsqueeze(1)
+        active = steps < torch.tensor(self.course.lengths[span.phase])
+        valid = blocked([valid for _, valid in taken]) & active.unsqueeze(2)
+        return Block(
+            span.start, span.phase, examples, tasks, None if valid.all() else valid.float(), active,
+            tuple(active.all(1).tolist()), span.begins, span.ends, span.evaluate, span.checkpoint,
+        )  # fmt: skip
+
+
+class StreamDataModule(LightningDataModule):
+    """The stream of all members for a Trainer; its state is the position in it."""
+
+    def __init__(self, course: Course):
+        super().__init__()
+        self.blocks = Blocks(course)
+
+    def train_dataloader(self) -> Blocks:
+        return self.blocks
+
+    def transfer_batch_to_device(self, batch: Block, device: torch.device, dataloader_idx: int) -> Block:
+        return batch.to(device)

@@ -1,0 +1,25 @@
+"""Cumulative training: at each task, on the data of all tasks so far - rehearsal without a bound on memory."""
+
+from dataclasses import replace
+
+import torch
+
+from lab.protocols import Strategy, Stream
+
+
+class Cumulative(Strategy):
+    """Task k is trained on the union of the data of tasks 1..k.
+
+    With a budget in ``epochs`` a later task takes more steps, since it has more data; with ``steps`` all take as many.
+    """
+
+    def rewrite(self, stream: Stream) -> Stream:
+        phases = tuple(
+            replace(
+                phase,
+                examples=torch.cat([earlier.examples for earlier in stream.phases[: k + 1]]),
+                tasks=torch.cat([earlier.tasks for earlier in stream.phases[: k + 1]]),
+            )
+            for k, phase in enumerate(stream.phases)
+        )
+        return replace(stream, phases=phases)

@@ -1,0 +1,33 @@
+"""Experience replay: Chaudhry et al. 2019, "On Tiny Episodic Memories in Continual Learning", arXiv 1902.10486.
+
+Every step trains on the current batch B_n and a batch B_M drawn from a memory M, which reservoir sampling keeps a uniform
+sample of the stream (their algorithm 1; the memory is updated after the step). The loss is one mean over B_n and B_M
+together; ``balance`` weighs the two parts instead.
+"""
+
+from lab.protocols import Batch, Strategy, invalid, whole
+
+
+class ER(Strategy):
+    """Replay ``replay`` samples a step (null: as many as the current batch) from a memory of ``memory`` samples a member.
+
+    ``balance`` in [0, 1]: weight of the current batch's mean loss, 1 - balance that of the replayed; null: one joint mean.
+    """
+
+    def __init__(self, memory: int = 500, replay: int | None = None, balance: float | None = None):
+        super().__init__()
+        self.memory = whole("strategy.er.memory", memory, 1)
+        self.replay = None if replay is None else whole("strategy.er.replay", replay, 1)
+        if balance is not None and not 0 <= balance <= 1:
+            raise invalid("strategy.er.balance", balance, "a number in [0, 1], or null for one joint mean")
+        self.balance = balance
+
+    def setup(self, learner):
+        self.reservoir = learner.reservoir(self.memory)
+
+    def extend(self, learner, batch: Batch) -> Batch:
+        examples, tasks, valid = self.reservoir.draw(self.replay or batch.current, learner.clock)
+        return batch.join(learner.replay(examples, tasks, valid.float()), self.balance)
+
+    def after_step(self, learner, batch: Batch):
+        self.reservoir.add(batch, learner.clock)
