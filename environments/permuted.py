@@ -1,0 +1,40 @@
+"""Permuted images: every task shows the same images with pixels in another order (Goodfellow et al. 2013)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from environments.tasks import SHARED, hold_out, repeated_labels
+from lab.protocols import Data, Stream, Task, fraction, generator, one_of, phase_per_task, whole
+
+
+def permute(inputs: Tensor, table: Tensor, tasks: Tensor) -> Tensor:
+    """Inputs ``[M, B, ...]`` with positions reordered by the permutations ``table`` ``[M, T, D]`` of the tasks ``[M, B|1]``."""
+    flat = inputs.flatten(2)
+    members = torch.arange(len(table), device=table.device).unsqueeze(1)
+    index = table[members, tasks].expand(-1, flat.shape[1], -1)
+    return flat.gather(2, index).view(inputs.shape)
+
+
+class Permuted:
+    """``tasks`` permutations of one data set, drawn from the member's seed (``shared``: the same for all members).
+
+    The first task is permuted too. ``domain``: the same output units for all tasks; ``task`` and ``class``: a block of units
+    for each task.
+    """
+
+    def __init__(self, source: Data, tasks: int = 5, scenario: str = "domain", validation: float = 0.0, shared: bool = False):
+        self.data, self.tasks, self.shared = source, whole("environment.tasks", tasks, 1), shared
+        self.scenario = one_of("environment.scenario", scenario, ("domain", "task", "class"))
+        self.validation = fraction("environment.validation", validation)
+
+    def stream(self, seed: int) -> Stream:
+        labels, outputs = repeated_labels(self.data.classes, self.tasks, self.scenario)
+        size = math.prod(self.data.train.inputs.shape[1:])
+        tasks = []
+        for t in range(self.tasks):
+            train, held = hold_out(torch.arange(len(self.data.train)), self.validation, seed, t)
+            order = torch.randperm(size, generator=generator(SHARED if self.shared else seed, "permutation", t))
+            tasks.append(Task(train, torch.arange(len(self.data.test)), labels[t], held, order))
+        return Stream(tuple(tasks), phase_per_task(tuple(tasks)), self.scenario, outputs, permute)
