@@ -1,10 +1,1 @@
-"""Small reference networks; each takes one input's shape and the number of output units first."""
-
-from lab.networks.cnn import CNN
-from lab.networks.dropout import Dropout
-from lab.networks.mlp import MLP
-from lab.networks.norm import normalisation
-from lab.networks.resnet import SlimResNet18
-from lab.networks.tagger import Tagger
-
-__all__ = ["CNN", "MLP", "Dropout", "SlimResNet18", "Tagger", "normalisation"]
+"""Reference networks: each class takes one input's ``shape`` and the number of ``outputs``, then its own options."""

@@ -1,27 +1,47 @@
-"""The multi-layer perceptron of the field's MNIST experiments."""
+"""Multi-layer perceptron: the network of permuted and rotated MNIST."""
 
-import math
+from math import prod
 
 from torch import Tensor, nn
 
-from lab.errors import fraction, whole
+from lab.errors import one_of, whole
 from lab.networks.dropout import Dropout
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 
 class MLP(nn.Module):
-    """``depth`` hidden layers of ``width`` ReLU units on the flattened input, then one linear layer of ``outputs`` units."""
+    """``depth`` hidden layers of ``width`` units, then a linear head; the field's "2x400" is depth 2, width 400.
 
-    def __init__(self, shape: tuple[int, ...], outputs: int, width: int = 256, depth: int = 2, dropout: float = 0.0):
+    Weights and biases start as torch's default, uniform within 1/sqrt(fan-in) (LeCun-style; torch's
+    ``kaiming_uniform_`` with ``a=sqrt(5)``). Depth 0 is softmax regression.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        width: int = 256,
+        depth: int = 2,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ):
+        """Raises :class:`~lab.errors.UserError` for an option that is out of range."""
         super().__init__()
         whole("network.width", width, 1)
         whole("network.depth", depth, 0)
-        fraction("network.dropout", dropout)
-        sizes = [math.prod(shape), *[width] * depth]
-        layers: list[nn.Module] = [nn.Flatten()]
-        for size_in, size_out in zip(sizes, sizes[1:], strict=False):
-            layers += [nn.Linear(size_in, size_out), nn.ReLU(), *([Dropout(dropout)] if dropout else [])]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(sizes[-1], outputs)
+        one_of("network.activation", activation, tuple(ACTIVATIONS))
+        layers, units = [], prod(shape)
+        for layer in range(depth):
+            layers += [nn.Linear(units, width), ACTIVATIONS[activation](), Dropout(dropout, layer)]
+            units = width
+        self.hidden = nn.Sequential(*layers)
+        self.head = nn.Linear(units, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+    def features(self, inputs: Tensor) -> Tensor:
+        """Inputs ``[B, *shape]`` to the last hidden layer's activations ``[B, width]``."""
+        return self.hidden(inputs.flatten(1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs ``[B, *shape]`` to logits ``[B, outputs]``."""
+        return self.head(self.features(inputs))

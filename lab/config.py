@@ -1,0 +1,124 @@
+"""From a composed configuration to checked plain values, parts and digests."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UserError, invalid, one_of, whole
+
+_HERE = Path(__file__).resolve().parent
+CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
+
+NOT_IN_DIGEST = ("seeds", "paths", "tracking", "data", "plan", "trainer", "checkpoint")
+"""Sections that change neither what is computed nor what it means."""
+
+OWN_PACKAGES = ("lab", "strategies", "environments")
+
+
+def allowed_packages() -> tuple[str, ...]:
+    """Packages that `_target_` may name: the lab's own and those in LAB_PACKAGES (comma-separated), never the YAML's choice."""
+    extra = [name.strip() for name in os.environ.get("LAB_PACKAGES", "").split(",")]
+    return (*OWN_PACKAGES, *filter(None, extra))
+
+
+def locate(key: str, target: str) -> Any:
+    """The object that ``target`` names, if its own module lies in an allowed package."""
+    allowed = allowed_packages()
+    package = str(target).split(".")[0]
+    if package not in allowed:
+        raise invalid(f"{key}._target_", target, f"something in {', '.join(allowed)}; name your own packages in LAB_PACKAGES")
+    module, _, name = str(target).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}._target_={target}: cannot be imported ({error})") from None
+    home = getattr(found, "__module__", "").split(".")[0]
+    if home not in allowed or not callable(found):
+        raise invalid(f"{key}._target_", target, f"a class or function of {', '.join(allowed)}")
+    return found
+
+
+def build(key: str, node: dict, *args: Any, **extra: Any) -> Any:
+    """Instantiate a configuration node and the nodes within it; errors name the key."""
+    if "_target_" not in node:
+        raise UserError(f"{key}: has no _target_, so there is nothing to build; is a name misspelt, or was its group overridden?")
+    made = {
+        name: build(f"{key}.{name}", value) if isinstance(value, dict) and "_target_" in value else value
+        for name, value in node.items()
+        if name != "_target_"
+    }
+    target = locate(key, node["_target_"])
+    try:
+        inspect.signature(target).bind(*args, **made, **extra)
+    except TypeError as error:
+        raise UserError(f"{key}: {error}; {node['_target_']} takes {', '.join(inspect.signature(target).parameters)}") from None
+    return target(*args, **made, **extra)
+
+
+def seeds_of(given: Any) -> list[int]:
+    """The seeds that `seeds=` names: a count, or a list."""
+    if isinstance(given, list):
+        sound = given and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in given) and len(set(given)) == len(given)
+        if not sound:
+            raise invalid("seeds", given, "a count, or a list of different whole numbers from 0 on")
+        return given
+    return list(range(whole("seeds", given, 1)))
+
+
+def check(config: dict) -> None:
+    """Refuse values that no part would refuse by itself, before anything is built."""
+    one_of("outputs", config["outputs"], ("all", "seen", "current"))
+    one_of("evaluation.split", config["evaluation"]["split"], ("test", "validation"))
+    one_of("evaluation.tasks", config["evaluation"]["tasks"], ("all", "log_lags"))
+    whole("batch_size", config["batch_size"], 1)
+    for key, value in (("epochs", config["epochs"]), ("steps", config["steps"])):
+        if value is not None:
+            whole(key, value, 1)
+    if config["epochs"] is None and config["steps"] is None:
+        raise UserError("epochs=null, steps=null: one of them must say how long a task is trained")
+    for section, name in (("evaluation", "every"), ("evaluation", "samples"), ("checkpoint", "every"), ("trainer", "max_steps")):
+        if config[section][name] is not None:
+            whole(f"{section}.{name}", config[section][name], 1)
+    whole("evaluation.batch", config["evaluation"]["batch"], 1)
+    whole("plan.block", config["plan"]["block"], 1)
+    clip = config["clip"]
+    if clip is not None and not (isinstance(clip, (int, float)) and clip > 0):
+        raise invalid("clip", clip, "a number above 0, or null")
+    if not isinstance(config["reset_optimizer"], bool):
+        raise invalid("reset_optimizer", config["reset_optimizer"], "true or false")
+    if not config["strategy"]:
+        raise UserError("strategy=[]: expected at least one; strategy=naive is plain training")
+
+
+def refuse_duplicates(overrides: list[str]) -> None:
+    """`strategy=[er,er]` would silently be one ER."""
+    for override in overrides:
+        if override.startswith("strategy=["):
+            names = [name.strip() for name in override[len("strategy=[") :].rstrip("]").split(",")]
+            if len(set(names)) < len(names):
+                raise UserError(f"{override}: names a strategy twice")
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """A sentence about the names nearest to a misspelt one."""
+    close = difflib.get_close_matches(word, words, 1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def digest(*parts: str) -> str:
+    """16 hexadecimal digits of a hash over texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def sources(node: Any) -> list[str]:
+    """The source texts of all modules that `_target_`s name, sorted: editing a method makes another cell of it."""
+    if not isinstance(node, dict):
+        return []
+    own = [inspect.getsource(inspect.getmodule(locate("", node["_target_"])))] if "_target_" in node else []
+    return sorted({*own, *(text for value in node.values() for text in sources(value))})

@@ -1,0 +1,136 @@
+"""What a run leaves behind: `results.json`, from which every table, figure and MLflow entry derives."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.errors import UserError
+from lab.metrics import measure
+
+LARGE = 100
+"""Beyond this many tasks the tensors lie in `accuracy.npz` beside the JSON."""
+
+
+@dataclass
+class Results:
+    """A run's results for M members; NaN is undefined."""
+
+    config: dict[str, Any]
+    seeds: list[int]
+    accuracy: np.ndarray
+    """``[M, T + 1, T]``: after each task (row 0: before training), on each task."""
+    curves: dict[str, Any] | None
+    """``steps`` ``[E]``, ``task`` ``[E]`` (tasks begun by then, 0 before training) and ``accuracy`` ``[M, E, T]``; or None."""
+    diverged: list[int | None]
+    """The step at which each member's loss stopped being finite."""
+    cost: dict[str, Any]
+    accuracy_without_task: np.ndarray | None = None
+    online_accuracy: np.ndarray | None = None
+    """``[M, T]``: accuracy on each task's examples just before they were trained on; only for streams that ask for it."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+    format: int = 1
+
+    def __post_init__(self):
+        if not self.metrics:
+            self.metrics, self.undefined = measure(self.accuracy, self.curves, self.diverged)
+
+
+def join(parts: list[Results], seeds: list[int]) -> Results:
+    """The members of several results of one cell, in the order of ``seeds``."""
+    known = [seed for part in parts for seed in part.seeds]
+    order = [known.index(seed) for seed in seeds]
+
+    def together(arrays: list[np.ndarray | None]) -> np.ndarray | None:
+        return None if arrays[0] is None else np.concatenate(arrays)[order]
+
+    curves = parts[0].curves and parts[0].curves | {"accuracy": together([p.curves["accuracy"] for p in parts])}
+    diverged = [step for part in parts for step in part.diverged]
+    return Results(
+        parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order], _joint_cost(parts, order),
+        together([p.accuracy_without_task for p in parts]), together([p.online_accuracy for p in parts]), parts[0].provenance,
+    )  # fmt: skip
+
+
+def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:
+    """Processes run side by side: time is the longest, state the sum, the rest is each member's own."""
+    cost = dict(parts[0].cost)
+    samples = [n for part in parts for n in part.cost["samples"]]
+    cost["samples"] = [samples[i] for i in order]
+    cost["wall_seconds"] = max(part.cost["wall_seconds"] for part in parts)
+    cost["state_bytes"] = sum(part.cost["state_bytes"] for part in parts)
+    cost["wall_seconds_per_member"] = cost["wall_seconds"] / len(samples)
+    return cost
+
+
+def save(results: Results, folder: Path) -> Path:
+    """Write `results.json` whole or not at all."""
+    content = asdict(results)
+    if results.accuracy.shape[2] > LARGE:
+        arrays = {"accuracy": results.accuracy} | ({"curves": results.curves["accuracy"]} if results.curves else {})
+        write_whole(folder / "accuracy.npz", lambda file: np.savez_compressed(file, **arrays))
+        content["accuracy"] = "accuracy.npz"
+        content["curves"] = results.curves and content["curves"] | {"accuracy": "accuracy.npz"}
+    text = json.dumps(_plain(content), allow_nan=False)
+    write_whole(folder / "results.json", lambda file: file.write(text.encode()))
+    return folder / "results.json"
+
+
+def load(folder: Path) -> Results:
+    """The results of a finished run directory."""
+    path = Path(folder) / "results.json"
+    try:
+        content = json.loads(path.read_text())
+        if content["accuracy"] == "accuracy.npz":
+            with np.load(Path(folder) / "accuracy.npz") as arrays:
+                content["accuracy"] = arrays["accuracy"]
+                if content["curves"]:
+                    content["curves"]["accuracy"] = arrays["curves"]
+        for name in ("accuracy", "accuracy_without_task", "online_accuracy"):
+            content[name] = None if content[name] is None else np.array(content[name], dtype=float)
+        if content["curves"]:
+            content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
+        content["metrics"] = {name: np.array(values, dtype=float) for name, values in content["metrics"].items()}
+        return Results(**content)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; is the run finished?") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: is not a results file of this lab ({error})") from None
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Call ``write(file)`` so that ``path`` is the old file or the whole new one, whatever happens meanwhile."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types; NaN becomes null, float32 its shortest decimal."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (np.floating, float)):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
