@@ -1,0 +1,253 @@
+"""The main job, top to bottom: configuration -> parts -> fit -> results."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from lab import config as configuration
+from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
+from lab.errors import UserError, invalid, one_of
+from lab.evaluation import Evaluation
+from lab.learner import ContinualLearner
+from lab.plan import Plan, settle, settled
+from lab.population import Population
+from lab.progress import Progress
+from lab.protocols import Environment, Strategy, Stream
+from lab.reader import Reader
+from lab.results import Results, join, save, write_whole
+from lab.stream import Budget, Course
+
+PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "64": torch.float64}
+
+
+class Incomplete(Exception):
+    """The fit stopped before its end; started again, it goes on."""
+
+
+@dataclass
+class Experiment:
+    """One cell for all its seeds, from its resolved configuration (a plain dict)."""
+
+    config: dict[str, Any]
+
+    def __post_init__(self):
+        check(self.config)
+        self.seeds = seeds_of(self.config["seeds"])
+        self.environment: Environment = build("environment", self.config["environment"])
+        self.streams = [self._stream(seed) for seed in self.seeds_for("stream")]
+        accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
+        if accelerator == "gpu" and not torch.cuda.is_available():
+            raise invalid("trainer.accelerator", "gpu", "auto or cpu: this machine has no CUDA device that torch can use")
+        self.device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+        precision = str(self.config["trainer"]["precision"])
+        if precision.startswith("16"):
+            raise invalid("trainer.precision", precision, "bf16: float16 needs a gradient scale, and all members would share one")
+        self.dtype = PRECISIONS[one_of("trainer.precision", precision, tuple(PRECISIONS))]
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
+
+    def seeds_for(self, purpose: str) -> list[int]:
+        """The members' seeds for a purpose (`seed_for.*`): their own unless one is given for all."""
+        given = self.config["seed_for"][purpose]
+        return self.seeds if given is None else [configuration.whole(f"seed_for.{purpose}", given, 0)] * len(self.seeds)
+
+    def _stream(self, seed: int) -> Stream:
+        stream = self.environment.stream(seed)
+        for strategy in self.strategies():
+            kind = type(strategy).__name__
+            if stream.scenario not in strategy.scenarios:
+                raise UserError(f"environment.scenario={stream.scenario}: {kind} serves {', '.join(strategy.scenarios)}")
+            if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
+                raise UserError(f"strategy: {kind} must be told when a task ends, and this environment announces no boundaries")
+            stream = strategy.rewrite(stream)
+        if self.config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
+            raise UserError("evaluation.split=validation: no data are held out; set environment.validation above 0")
+        return stream
+
+    def strategies(self) -> list[Strategy]:
+        """New, empty ones, in the order of listing."""
+        made = [build(f"strategy.{name}", node or {}) for name, node in self.config["strategy"].items()]
+        for name, strategy in zip(self.config["strategy"], made, strict=True):
+            if not isinstance(strategy, Strategy):
+                raise invalid(f"strategy.{name}._target_", type(strategy).__name__, "a lab.protocols.Strategy")
+        return made
+
+    @cached_property
+    def digest(self) -> str:
+        """The cell: everything that decides the numbers, without seeds, paths, tracking, progress and hardware."""
+        kept = {key: value for key, value in self.config.items() if key not in NOT_IN_DIGEST}
+        kept["environment"] = _without_places(kept["environment"])
+        kept["precision"] = str(self.config["trainer"]["precision"])
+        return digest(yaml.safe_dump(kept, sort_keys=True), self.environment.data.digest, *sources(self.config))
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config["paths"]["runs"]).expanduser() / self.digest / digest(str(self.seeds))
+
+    def make_network(self) -> torch.nn.Module:
+        shape = tuple(self.environment.data.train.inputs.shape[1:])
+        network = build("network", self.config["network"], shape=shape, outputs=self.streams[0].outputs)
+        if not isinstance(network, torch.nn.Module):
+            raise invalid("network._target_", type(network).__name__, "a torch.nn.Module")
+        return network
+
+    # --- its parts ----------------------------------------------------------------------------------------------------
+
+    def course(self, members: list[int], block: int) -> Course:
+        budget = Budget(self.config["batch_size"], self.config["epochs"], self.config["steps"])
+        seeds = self.seeds_for("order")
+        return Course(
+            [self.streams[m] for m in members], [seeds[m] for m in members], budget, block,
+            self.config["evaluation"]["every"], self.config["checkpoint"]["every"], self.config["trainer"]["max_steps"],
+        )  # fmt: skip
+
+    def learner(self, members: list[int], plan: Plan) -> ContinualLearner:
+        """The learner of some of the members (positions in ``seeds``)."""
+        own, init = [self.seeds[m] for m in members], self.seeds_for("initialisation")
+        course = self.course(members, plan.block)
+        population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype)
+        optimizer = build("optimizer", _of_members(self.config["optimizer"], members, len(self.seeds)), population.leaves)
+        measured = self.config["evaluation"]
+        evaluation = Evaluation(course, own, measured["split"], measured["tasks"], measured["samples"], measured["batch"])
+        reader = Reader(self.environment.data, course.streams)
+        rest = (self.config["outputs"], self.config["clip"], self.config["reset_optimizer"])
+        return ContinualLearner(population, self.strategies(), optimizer, reader, course, evaluation, own, *rest)
+
+    def settle_plan(self) -> Plan:
+        course = self.course(list(range(len(self.seeds))), self.config["plan"]["block"])
+        reader = Reader(self.environment.data, self.streams)
+        rows = torch.arange(self.config["batch_size"]) % len(self.environment.data.train)
+        inputs = reader.read(rows.expand(len(self.seeds), -1), torch.zeros(len(self.seeds), 1, dtype=torch.int64))[0][0]
+        return settle(self.config["plan"], self.make_network, inputs, len(self.seeds), course.total, self.device)
+
+    # --- the job ------------------------------------------------------------------------------------------------------
+
+    def run(self, progress: Progress) -> Path:
+        """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
+        with _locked(self.folder):
+            if (self.folder / "results.json").exists():
+                return self.folder
+            write_whole(self.folder / "config.yaml", lambda file: file.write(yaml.safe_dump(self.config, sort_keys=False).encode()))
+            plan = settled(self.folder, self.settle_plan)
+            shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
+            parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
+            save(join(parts, self.seeds), self.folder)
+        return self.folder
+
+    def _alone(self, members: list[int], plan: Plan, progress: Progress) -> list[Results]:
+        torch.set_num_threads(plan.threads)
+        progress.begin(self.course(members, plan.block).stop, 1)
+        return [self._train(members, plan, self.folder, lambda step: progress.report(0, step))]
+
+    def _split(self, shares: list[list[int]], plan: Plan, progress: Progress) -> list[Results]:
+        """Every share in a process of its own, forked so that data and imports are there already."""
+        context = multiprocessing.get_context("fork")
+        steps = context.Array("q", len(shares))
+        ends = [context.Pipe(duplex=False) for _ in shares]
+        torch.set_num_threads(1)
+        workers = [
+            context.Process(target=self._work, args=(members, plan, number, steps, ends[number][1]))
+            for number, members in enumerate(shares)
+        ]
+        for worker in workers:
+            worker.start()
+        for _, sender in ends:
+            sender.close()
+        progress.begin(max(self.course(members, plan.block).stop for members in shares), len(shares))
+        outcomes = []
+        for number, (receiver, _) in enumerate(ends):
+            while not receiver.poll(0.1) and workers[number].is_alive():
+                for other, step in enumerate(steps):
+                    progress.report(other, step)
+            outcomes.append(receiver.recv() if receiver.poll() else RuntimeError(f"worker {number} ended with {workers[number].exitcode}"))
+            workers[number].join()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return outcomes
+
+    def _work(self, members: list[int], plan: Plan, number: int, steps, sender) -> None:
+        _die_with_parent()
+        try:
+            sender.send(self._train(members, plan, self.folder / f"part-{number}", lambda step: steps.__setitem__(number, step)))
+        except (UserError, Incomplete, OSError) as error:
+            sender.send(error)
+
+    def _train(self, members: list[int], plan: Plan, folder: Path, report) -> Results:
+        from lab.training import finished, results_of, train
+
+        learner = self.learner(members, plan)
+        keeper = train(learner, self.config["trainer"] | {"accelerator": "cpu" if self.device == "cpu" else "gpu"}, folder, self.digest, report)
+        if not finished(learner):
+            raise Incomplete(f"stopped at step {int(learner.clock.max())} of {learner.course.total}; the same command without trainer.max_steps goes on")
+        return results_of(learner, keeper, self.config, self._provenance(plan))
+
+    def _provenance(self, plan: Plan) -> dict[str, Any]:
+        from importlib.metadata import version
+
+        return {
+            "versions": {name: version(name) for name in ("torch", "lightning", "numpy")} | {"python": platform.python_version()},
+            "commit": _commit(),
+            "hardware": {"device": self.device, "cores": os.cpu_count(), "machine": platform.machine()},
+            "data": {"name": self.environment.data.name, "digest": self.environment.data.digest},
+            "cell": self.digest,
+            "plan": vars(plan),
+        }
+
+
+def _without_places(node: Any) -> Any:
+    """A configuration node without the places where data lie: the data's digest stands for them."""
+    if not isinstance(node, dict):
+        return node
+    return {key: _without_places(value) for key, value in node.items() if key not in ("dir", "download", "path")}
+
+
+def _of_members(optimizer: dict, members: list[int], count: int) -> dict:
+    """An optimiser's node with lists of one value a member cut down to some members."""
+    return {k: [v[m] for m in members] if isinstance(v, list) and len(v) == count else v for k, v in optimizer.items()}
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _die_with_parent() -> None:
+    """On Linux, have a worker killed when its parent is: a killed run must not go on behind its successor's back."""
+    if platform.system() == "Linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the run directory, made if need be, against other processes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"paths.runs: {folder} cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another process is at work on this run") from None
+        yield

@@ -1,0 +1,39 @@
+"""A progress bar with the time left, for eyes alone: it goes to standard error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Progress:
+    """Shows one run's steps, all its processes together; ``show`` off says nothing."""
+
+    def __init__(self, name: str, show: bool = True):
+        self.name, self.show = name, show
+        self._bar: Any = None
+
+    def begin(self, total: int, processes: int) -> None:
+        """A run of ``total`` steps in each of ``processes``."""
+        self.done = [0] * processes
+        if not self.show:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._task = self._bar.add_task(self.name, total=total * processes)
+        self._bar.start()
+
+    def report(self, process: int, step: int) -> None:
+        """A process has come to a step."""
+        self.done[process] = step
+        if self._bar:
+            self._bar.update(self._task, completed=sum(self.done))
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()

@@ -1,0 +1,60 @@
+"""Means and intervals over seeds, in a table."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from lab.results import Results
+
+COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and Student's t interval over the members that are defined; the interval is NaN for fewer than two."""
+    from scipy import stats
+
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return (np.nan,) * 3
+    mean = float(known.mean())
+    if len(known) < 2 or known.std() == 0:
+        edge = np.nan if len(known) < 2 else mean
+        return mean, edge, edge
+    low, high = stats.t.interval(level, len(known) - 1, loc=mean, scale=stats.sem(known))
+    return mean, float(low), float(high)
+
+
+def written(values: np.ndarray) -> str:
+    """``0.912 [0.905, 0.919]``; a dash for what is undefined."""
+    mean, low, high = interval(values)
+    if np.isnan(mean):
+        return "-"
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def cell_name(config: dict[str, Any]) -> str:
+    """A readable name: ``er · permuted digits x5 · domain``."""
+    environment = config["environment"]
+    kind = environment["_target_"].rsplit(".", 1)[-1].lower()
+    source = (environment.get("source") or {}).get("_target_", "").rsplit(".", 1)[-1]
+    parts = [" + ".join(config["strategy"]), f"{kind} {source} x{environment.get('tasks', '?')}", str(environment.get("scenario", ""))]
+    return " · ".join(filter(None, parts))
+
+
+def print_table(runs: list[tuple[str, Results]]) -> None:
+    """Runs as rows, measures as columns, on standard error; members that diverged are named."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("run", "seeds", *(name.replace("_", " ") for name in COLUMNS), title="mean [95 % interval] over seeds")
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+    for name, results in runs:
+        table.add_row(name, str(len(results.seeds)), *(written(results.metrics[column]) for column in COLUMNS))
+    console.print(table)
+    for name, results in runs:
+        lost = [f"seed {s} at step {d}" for s, d in zip(results.seeds, results.diverged, strict=True) if d is not None]
+        if lost:
+            console.print(f"{name}: diverged and left out: {', '.join(lost)}")

@@ -1,0 +1,151 @@
+"""One process's share of a run: some members, one `Trainer.fit` over the whole stream, checkpoints, results."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lab.errors import UserError
+from lab.learner import ContinualLearner
+from lab.results import Results, write_whole
+from lab.stream import Block, StreamDataModule
+
+Report = Callable[[int], None]
+"""Called with the number of steps done."""
+
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
+        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+class Keeper(Callback):
+    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest and its clock."""
+
+    def __init__(self, folder: Path, digest: str):
+        self.folder, self.digest = folder, digest
+        self.seconds_before, self.resumed_from, self._begun = 0.0, None, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training so far, earlier sittings included."""
+        return self.seconds_before + time.perf_counter() - self._begun
+
+    def state_dict(self) -> dict:
+        return {"digest": self.digest, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        if state["digest"] != self.digest:
+            raise UserError(f"{self.folder}: holds a checkpoint of another configuration ({state['digest']}, not {self.digest}); move it away")
+        self.seconds_before = state["seconds"]
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._begun = time.perf_counter()
+        step = int(module.clock.max())
+        self.resumed_from = step or None
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs, batch: Block, batch_idx: int) -> None:
+        if batch.checkpoint:
+            trainer.save_checkpoint(self.folder / f"step-{batch.stop:09d}.ckpt")
+            for old in checkpoints(self.folder)[2:]:
+                old.unlink()
+
+
+class Watch(Callback):
+    """Reports progress in steps, and ends a run whose members have all diverged."""
+
+    def __init__(self, report: Report):
+        self.report = report
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs, batch: Block, batch_idx: int) -> None:
+        self.report(batch.stop)
+        if batch.checkpoint and bool((module.diverged_at >= 0).all()):
+            trainer.should_stop = True
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(folder.glob("step-*.ckpt"), reverse=True)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that can be read."""
+    for path in checkpoints(folder):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged file raises: the next older one serves
+            continue
+        return path
+    return None
+
+
+def train(learner: ContinualLearner, trainer: dict, folder: Path, digest: str, report: Report) -> Keeper:
+    """Fit the learner over its course, from the newest checkpoint in ``folder`` if there is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keeper = Keeper(folder, digest)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        fitter = Trainer(
+            accelerator=trainer["accelerator"], devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+            plugins=[WholeCheckpoints()], callbacks=[Watch(report), keeper],
+        )  # fmt: skip
+        fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest_whole(folder), weights_only=True)
+    return keeper
+
+
+def finished(learner: ContinualLearner) -> bool:
+    """Whether the learner came to the end of its course, or nobody is left to train."""
+    totals = [sum(lengths[m] for lengths in learner.course.lengths) for m in range(learner.members)]
+    return bool((learner.diverged_at >= 0).all()) or learner.clock.tolist() == totals
+
+
+def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenance: dict) -> Results:
+    """What the learner's buffers hold, as results."""
+    evaluation, course = learner.evaluation, learner.course
+    diverged = [None if step < 0 else step for step in learner.diverged_at.tolist()]
+    curves = None
+    if evaluation.steps:
+        begun = [course.phases[p].completes + 1 if p >= 0 else 0 for p in map(course.phase_at, evaluation.steps)]
+        curves = {"steps": evaluation.steps, "task": begun, "accuracy": _decimal(evaluation.curves)}
+    wall = keeper.seconds
+    cost = {
+        "steps": course.total,
+        "samples": [course.samples(m) for m in range(learner.members)],
+        "wall_seconds": wall,
+        "wall_seconds_per_member": wall / learner.members,
+        "state_bytes": sum(strategy.state_bytes() for strategy in learner.strategies),
+        "resumed_from_step": keeper.resumed_from,
+    }
+    accuracy = _without_diverged(_decimal(evaluation.accuracy), diverged, course)
+    task = learner.evaluation.scenario == "task"
+    online = _decimal(learner.right_before / learner.met_before) if learner.prequential else None
+    without = _without_diverged(_decimal(evaluation.accuracy_without_task), diverged, course) if task else None
+    return Results(config, learner.seeds, accuracy, curves, diverged, cost, without, online, provenance)
+
+
+def _without_diverged(accuracy: np.ndarray, diverged: list[int | None], course) -> np.ndarray:
+    """NaN in the rows that a member reached after it diverged."""
+    for member, step in enumerate(diverged):
+        for phase, end in enumerate(course.ends):
+            if step is not None and end >= step:
+                accuracy[member, course.phases[phase].completes + 1] = np.nan
+    return accuracy
+
+
+def _decimal(tensor: torch.Tensor) -> np.ndarray:
+    """float32 as the float64 with the same shortest decimal: 0.91 and not 0.9100000262260437."""
+    return tensor.cpu().numpy().astype(str).astype(np.float64)
