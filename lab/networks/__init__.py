@@ -1,1 +1,9 @@
 """Reference networks: each class takes one input's ``shape`` and the number of ``outputs``, then its own options."""
+
+from lab.networks.cnn import CNN
+from lab.networks.dropout import Dropout
+from lab.networks.mlp import MLP
+from lab.networks.resnet import SlimResNet18
+from lab.networks.tagger import Tagger
+
+__all__ = ["CNN", "MLP", "Dropout", "SlimResNet18", "Tagger"]
