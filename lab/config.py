@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def locate(key: str, target: str) -> Any:
 def build(key: str, node: dict, *args: Any, **extra: Any) -> Any:
     """Instantiate a configuration node and the nodes within it; errors name the key."""
     if "_target_" not in node:
-        raise UserError(f"{key}: has no _target_, so there is nothing to build; is a name misspelt, or was its group overridden?")
+        raise UserError(
+            f"{key}: has no _target_, so there is nothing to build; is a name misspelt, or was its group overridden?"
+        )
     made = {
         name: build(f"{key}.{name}", value) if isinstance(value, dict) and "_target_" in value else value
         for name, value in node.items()
@@ -58,13 +61,26 @@ def build(key: str, node: dict, *args: Any, **extra: Any) -> Any:
         inspect.signature(target).bind(*args, **made, **extra)
     except TypeError as error:
         raise UserError(f"{key}: {error}; {node['_target_']} takes {', '.join(inspect.signature(target).parameters)}") from None
-    return target(*args, **made, **extra)
+    try:
+        return target(*args, **made, **extra)
+    except UserError as error:
+        raise UserError(_in_place(str(error), key)) from None
+
+
+def _in_place(message: str, key: str) -> str:
+    """A message of an environment or source that does not know that it is the inner one of another."""
+    inner = re.match(r"environment(\.base)+(?=\.source$|$)", key)
+    return message.replace("environment.", f"{inner[0]}.", 1) if inner and message.startswith("environment.") else message
 
 
 def seeds_of(given: Any) -> list[int]:
     """The seeds that `seeds=` names: a count, or a list."""
     if isinstance(given, list):
-        sound = given and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in given) and len(set(given)) == len(given)
+        sound = (
+            given
+            and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in given)
+            and len(set(given)) == len(given)
+        )
         if not sound:
             raise invalid("seeds", given, "a count, or a list of different whole numbers from 0 on")
         return given
@@ -82,7 +98,12 @@ def check(config: dict) -> None:
             whole(key, value, 1)
     if config["epochs"] is None and config["steps"] is None:
         raise UserError("epochs=null, steps=null: one of them must say how long a task is trained")
-    for section, name in (("evaluation", "every"), ("evaluation", "samples"), ("checkpoint", "every"), ("trainer", "max_steps")):
+    for section, name in (
+        ("evaluation", "every"),
+        ("evaluation", "samples"),
+        ("checkpoint", "every"),
+        ("trainer", "max_steps"),
+    ):
         if config[section][name] is not None:
             whole(f"{section}.{name}", config[section][name], 1)
     whole("evaluation.batch", config["evaluation"]["batch"], 1)
@@ -92,8 +113,54 @@ def check(config: dict) -> None:
         raise invalid("clip", clip, "a number above 0, or null")
     if not isinstance(config["reset_optimizer"], bool):
         raise invalid("reset_optimizer", config["reset_optimizer"], "true or false")
+    check_trainer(config["trainer"])
+    for name, node in config["strategy"].items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise UserError(
+                f"strategy.{name}: given, but strategy={name} is not among the strategies; "
+                f"add it (strategy=[...,{name}]) or leave its settings out"
+            )
     if not config["strategy"]:
         raise UserError("strategy=[]: expected at least one; strategy=naive is plain training")
+
+
+INSTEAD = {
+    "accumulate_grad_batches": "batch_size",
+    "barebones": "trainer.enable_progress_bar=false and tracking=off",
+    "default_root_dir": "paths.runs",
+    "devices": "plan.processes: a population is split by member",
+    "enable_checkpointing": "checkpoint.every",
+    "fast_dev_run": "trainer.max_steps, or steps",
+    "gradient_clip_algorithm": "clip, each member's own norm",
+    "gradient_clip_val": "clip, each member's own norm",
+    "limit_test_batches": "evaluation.samples and evaluation.tasks",
+    "limit_train_batches": "steps, or trainer.max_steps to stop early",
+    "limit_val_batches": "evaluation.samples and evaluation.tasks",
+    "logger": "tracking",
+    "max_epochs": "epochs",
+    "max_time": "trainer.max_steps",
+    "min_epochs": "epochs",
+    "min_steps": "steps",
+    "num_nodes": "plan.processes: a population is split by member",
+    "overfit_batches": "steps",
+    "plugins": "plan and checkpoint",
+    "reload_dataloaders_every_n_epochs": "a strategy that rewrites the stream",
+    "strategy": "plan.processes: a population is split by member",
+    "sync_batchnorm": "network.norm",
+    "use_distributed_sampler": "plan.processes: a population is split by member",
+    "val_check_interval": "evaluation.every",
+    "check_val_every_n_epoch": "evaluation.every",
+}
+"""Options of Lightning's Trainer that would do something else than they say to a population, and the lab's own."""
+
+
+def check_trainer(options: dict) -> None:
+    """Refuse Trainer options that have no meaning here; the others are passed on to Lightning."""
+    for name, value in options.items():
+        if name in INSTEAD:
+            raise UserError(f"trainer.{name}={value}: not here; use {INSTEAD[name]}")
+    if not isinstance(options["enable_progress_bar"], bool):
+        raise invalid("trainer.enable_progress_bar", options["enable_progress_bar"], "true or false")
 
 
 def refuse_duplicates(overrides: list[str]) -> None:
@@ -108,7 +175,7 @@ def refuse_duplicates(overrides: list[str]) -> None:
 def nearest(word: str, words: list[str]) -> str:
     """A sentence about the names nearest to a misspelt one."""
     close = difflib.get_close_matches(word, words, 1)
-    return f"did you mean {close[0]}? " if close else ""
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 def digest(*parts: str) -> str:

@@ -28,13 +28,18 @@ class Evaluation(nn.Module):
         batch: examples of a member in one forward pass.
     """
 
-    def __init__(self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500, batch: int = 1000):
+    def __init__(
+        self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500, batch: int = 1000
+    ):
         super().__init__()
         self.course, self.which, self.batch, self.split = course, tasks, batch, split
         streams, members, count = course.streams, len(course.streams), len(course.streams[0].tasks)
         self.scenario, self.tasks = streams[0].scenario, count
         self.data_split = "test" if split == "test" else "train"
-        held = [_padded([_shuffled(getattr(s.tasks[t], split), seed, t) for s, seed in zip(streams, seeds, strict=True)]) for t in range(count)]
+        held = [
+            _padded([_shuffled(getattr(s.tasks[t], split), seed, t) for s, seed in zip(streams, seeds, strict=True)])
+            for t in range(count)
+        ]
         for t, (examples, valid) in enumerate(held):
             self.register_buffer(f"examples_{t}", examples, persistent=False)
             self.register_buffer(f"valid_{t}", valid, persistent=False)

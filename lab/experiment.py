@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import multiprocessing
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +25,13 @@ from lab.protocols import Environment, Strategy, Stream
 from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
 from lab.stream import Budget, Course
+from lab.training import finished, results_of, train, trainer_of
+from lab.workers import locked, side_by_side
 
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "64": torch.float64}
 
 
-class Incomplete(Exception):
+class IncompleteError(Exception):
     """The fit stopped before its end; started again, it goes on."""
 
 
@@ -54,8 +52,17 @@ class Experiment:
         self.device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
         precision = str(self.config["trainer"]["precision"])
         if precision.startswith("16"):
-            raise invalid("trainer.precision", precision, "bf16: float16 needs a gradient scale, and all members would share one")
+            raise invalid(
+                "trainer.precision", precision, "bf16: float16 needs a gradient scale, and all members would share one"
+            )
         self.dtype = PRECISIONS[one_of("trainer.precision", precision, tuple(PRECISIONS))]
+        self._try_parts()
+
+    def _try_parts(self) -> None:
+        """Build once what would otherwise be refused only after the run directory is made."""
+        self.make_network()
+        build("optimizer", self.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(self.seeds), 1))})
+        trainer_of(self._trainer_options, [])
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -73,9 +80,16 @@ class Experiment:
             if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
                 raise UserError(f"strategy: {kind} must be told when a task ends, and this environment announces no boundaries")
             stream = strategy.rewrite(stream)
+        if stream.prequential and (self.config["epochs"], self.config["steps"]) != (1, None):
+            given = f"epochs={self.config['epochs']}, steps={self.config['steps']}"
+            raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
         if self.config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
             raise UserError("evaluation.split=validation: no data are held out; set environment.validation above 0")
         return stream
+
+    @property
+    def _trainer_options(self) -> dict[str, Any]:
+        return self.config["trainer"] | {"accelerator": "cpu" if self.device == "cpu" else "gpu"}
 
     def strategies(self) -> list[Strategy]:
         """New, empty ones, in the order of listing."""
@@ -137,10 +151,12 @@ class Experiment:
 
     def run(self, progress: Progress) -> Path:
         """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
-        with _locked(self.folder):
+        with locked(self.folder):
             if (self.folder / "results.json").exists():
                 return self.folder
-            write_whole(self.folder / "config.yaml", lambda file: file.write(yaml.safe_dump(self.config, sort_keys=False).encode()))
+            write_whole(
+                self.folder / "config.yaml", lambda file: file.write(yaml.safe_dump(self.config, sort_keys=False).encode())
+            )
             plan = settled(self.folder, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
             parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
@@ -150,56 +166,29 @@ class Experiment:
     def _alone(self, members: list[int], plan: Plan, progress: Progress) -> list[Results]:
         torch.set_num_threads(plan.threads)
         progress.begin(self.course(members, plan.block).stop, 1)
-        return [self._train(members, plan, self.folder, lambda step: progress.report(0, step))]
+        return [self._train(members, plan, self.folder, partial(progress.report, 0))]
 
     def _split(self, shares: list[list[int]], plan: Plan, progress: Progress) -> list[Results]:
-        """Every share in a process of its own, forked so that data and imports are there already."""
-        context = multiprocessing.get_context("fork")
-        steps = context.Array("q", len(shares))
-        ends = [context.Pipe(duplex=False) for _ in shares]
+        """Every share in a process of its own, of one thread each."""
         torch.set_num_threads(1)
-        workers = [
-            context.Process(target=self._work, args=(members, plan, number, steps, ends[number][1]))
-            for number, members in enumerate(shares)
-        ]
-        for worker in workers:
-            worker.start()
-        for _, sender in ends:
-            sender.close()
         progress.begin(max(self.course(members, plan.block).stop for members in shares), len(shares))
-        outcomes = []
-        for number, (receiver, _) in enumerate(ends):
-            while not receiver.poll(0.1) and workers[number].is_alive():
-                for other, step in enumerate(steps):
-                    progress.report(other, step)
-            outcomes.append(receiver.recv() if receiver.poll() else RuntimeError(f"worker {number} ended with {workers[number].exitcode}"))
-            workers[number].join()
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
-        return outcomes
-
-    def _work(self, members: list[int], plan: Plan, number: int, steps, sender) -> None:
-        _die_with_parent()
-        try:
-            sender.send(self._train(members, plan, self.folder / f"part-{number}", lambda step: steps.__setitem__(number, step)))
-        except (UserError, Incomplete, OSError) as error:
-            sender.send(error)
+        jobs = [partial(self._train, members, plan, self.folder / f"part-{number}") for number, members in enumerate(shares)]
+        return side_by_side(jobs, progress.report, (UserError, IncompleteError, OSError))
 
     def _train(self, members: list[int], plan: Plan, folder: Path, report) -> Results:
-        from lab.training import finished, results_of, train
-
         learner = self.learner(members, plan)
-        keeper = train(learner, self.config["trainer"] | {"accelerator": "cpu" if self.device == "cpu" else "gpu"}, folder, self.digest, report)
+        keeper = train(learner, self._trainer_options, folder, self.digest, report)
         if not finished(learner):
-            raise Incomplete(f"stopped at step {int(learner.clock.max())} of {learner.course.total}; the same command without trainer.max_steps goes on")
+            at = f"stopped at step {int(learner.clock.max())} of {learner.course.total}"
+            raise IncompleteError(f"{at}; the same command without trainer.max_steps goes on")
         return results_of(learner, keeper, self.config, self._provenance(plan))
 
     def _provenance(self, plan: Plan) -> dict[str, Any]:
         from importlib.metadata import version
 
         return {
-            "versions": {name: version(name) for name in ("torch", "lightning", "numpy")} | {"python": platform.python_version()},
+            "versions": {name: version(name) for name in ("torch", "lightning", "numpy")}
+            | {"python": platform.python_version()},
             "commit": _commit(),
             "hardware": {"device": self.device, "cores": os.cpu_count(), "machine": platform.machine()},
             "data": {"name": self.environment.data.name, "digest": self.environment.data.digest},
@@ -226,28 +215,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _die_with_parent() -> None:
-    """On Linux, have a worker killed when its parent is: a killed run must not go on behind its successor's back."""
-    if platform.system() == "Linux":
-        import ctypes
-        import signal
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the run directory, made if need be, against other processes."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"paths.runs: {folder} cannot be written ({error.strerror})") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder}: another process is at work on this run") from None
-        yield

@@ -1,4 +1,4 @@
-"""One step for all members: population + strategies + optimiser, as a LightningModule that one `fit` takes over a whole stream."""
+"""One step for all members: population + strategies + optimiser, a LightningModule that one `fit` takes over a stream."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ContinualLearner(LightningModule):
     :meth:`replay`, :meth:`draw`, :meth:`losses`.
 
     Args:
-        outputs: which output units take part in class-incremental training: ``all``, those ``seen`` so far, or those of the
-            ``current`` task.
+        outputs: which output units take part in a sample's loss in class-incremental training: ``all``, those ``seen`` so
+            far, or (``current``) those of the task that the sample is met as.
         clip: the largest norm of each member's gradient.
         reset_optimizer: forget momentum and counts when a task begins.
     """
@@ -57,7 +57,11 @@ class ContinualLearner(LightningModule):
         count = len(course.streams[0].tasks)
         self.register_buffer("right_before", torch.zeros(self.members, count), persistent=self.prequential)
         self.register_buffer("met_before", torch.zeros(self.members, count), persistent=self.prequential)
+        self.passes = {"forward": 0, "backward": 0}
+        """Samples of one member that went through the network in training; strategies add their own."""
         self._units: Tensor | None = None
+        self._frozen: Tensor | None = None
+        self._look_for_diverged = True
         for strategy in strategies:
             strategy.setup(self)
 
@@ -66,18 +70,35 @@ class ContinualLearner(LightningModule):
     def configure_optimizers(self) -> StackedOptimizer:
         return self.optimizer
 
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["passes"] = dict(self.passes)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.passes = dict(checkpoint["passes"])
+
     def training_step(self, block: Block, _index: int) -> None:
         if block.start == 0:
             self.measure(0, -1, False)
         if block.begins:
             self.begin(block.phase)
-        self._units = self._trained_units(block.phase)
+        self._prepare(block)
         step = self.optimizers().step
-        for work in block.steps():
+        for work in block.steps(self._frozen):
             self.step(work, step)
         if block.ends:
             self.end(block.phase)
         self.measure(block.stop, block.phase if block.ends else None, block.evaluate)
+
+    def _prepare(self, block: Block) -> None:
+        """What is settled for a whole block: the units in training, and who is left out because it diverged.
+
+        The host looks for diverged members only where a resumed run would look too: at the start and behind checkpoints.
+        """
+        self._units = self.evaluation.seen[block.phase + 1].unsqueeze(1) if self._only("seen") else None
+        if self._look_for_diverged:
+            diverged = self.diverged_at >= 0
+            self._frozen = diverged if bool(diverged.any()) else None
+        self._look_for_diverged = block.checkpoint
 
     def begin(self, phase: int) -> None:
         if self.reset_optimizer:
@@ -97,6 +118,7 @@ class ContinualLearner(LightningModule):
             return
         self.population.eval()
         if phase is not None:
+            self._note_diverged(self.population.finite(), step)
             self.evaluation.after_phase(self, phase)
         if curves or (step == 0 and self.evaluation.steps):
             self.evaluation.within_phase(self, step)
@@ -109,6 +131,8 @@ class ContinualLearner(LightningModule):
         batch = self.current(work)
         for strategy in self.strategies:
             batch = strategy.extend(self, batch)
+        for direction in self.passes:
+            self.passes[direction] += batch.width
         before = self.population.snapshot() if work.active is not None else None
         self.population.tick(work.active)
         logits = self.population(batch.inputs)
@@ -144,10 +168,7 @@ class ContinualLearner(LightningModule):
 
     def losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """The cross-entropy of every sample, ``[M, B]``; with a label per token, its mean over the sample's labels."""
-        units = self._units_for(batch)
-        if units is not None:
-            units = units.view(*units.shape[:2], *[1] * (logits.dim() - 3), units.shape[-1])
-            logits = logits.masked_fill(~units, -torch.inf)
+        logits = self._among_units(batch, logits)
         flat = F.cross_entropy(logits.flatten(0, -2), batch.targets.flatten(), reduction="none")
         if batch.targets.dim() == 2:
             return flat.view(batch.targets.shape)
@@ -168,29 +189,41 @@ class ContinualLearner(LightningModule):
     def _book(self, work: Work, batch: Batch, logits: Tensor, loss: Tensor) -> None:
         """Count the step, note who diverged in it, and score it where the stream is tested before it is trained on."""
         self.clock += 1 if work.active is None else work.active
-        torch.where((self.diverged_at < 0) & ~loss.isfinite(), self.clock, self.diverged_at, out=self.diverged_at)
+        self._note_diverged(loss.isfinite(), work.number)
         if self.prequential:
-            right = (logits[:, : batch.current].argmax(-1) == batch.targets[:, : batch.current]).float()
+            right = self._right(self._among_units(batch, logits), batch.targets)[:, : batch.current]
             weights = batch.weights_or_ones()[:, : batch.current]
             tasks = batch.tasks.expand_as(batch.examples)[:, : batch.current]
             self.right_before.scatter_add_(1, tasks, right * weights)
             self.met_before.scatter_add_(1, tasks, weights)
 
+    def _note_diverged(self, finite: Tensor, step: int) -> None:
+        """Record the step of those members that are no longer ``finite`` ``[M]``."""
+        self.diverged_at.masked_fill_((self.diverged_at < 0) & ~finite, step)
+
     # --- which output units are trained -------------------------------------------------------------------------------
 
-    def _trained_units(self, phase: int) -> Tensor | None:
-        """Bool ``[M, 1, C]`` in the class-incremental scenario; None for all."""
-        if self.evaluation.scenario != "class" or self.outputs == "all":
-            return None
-        seen = self.evaluation.seen[phase + 1]
-        if self.outputs == "current":
-            tasks = torch.tensor([[s.phases[phase].completes] for s in self.course.streams], device=seen.device)
-            return self.reader.units_of(tasks)
-        return seen.unsqueeze(1)
+    def _only(self, outputs: str) -> bool:
+        return self.evaluation.scenario == "class" and self.outputs == outputs
+
+    def _among_units(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Logits ``[M, B, ..., C]``, minus infinity at the units that a sample is not answered with in training."""
+        units = self._units_for(batch)
+        if units is None:
+            return logits
+        return logits.masked_fill(~units.view(*units.shape[:2], *[1] * (logits.dim() - 3), units.shape[-1]), -torch.inf)
+
+    @staticmethod
+    def _right(logits: Tensor, targets: Tensor) -> Tensor:
+        """The share of each sample's labels that are answered rightly, ``[M, B]``: 0 or 1 where it has one label."""
+        labelled = (targets >= 0).view(*targets.shape[:2], -1)
+        right = (logits.argmax(-1) == targets).view_as(labelled) & labelled
+        return right.sum(2) / labelled.sum(2).clamp(min=1)
 
     def _units_for(self, batch: Batch) -> Tensor | None:
         """Bool ``[M, B, C]`` or ``[M, 1, C]``: the units each sample's loss runs over; None for all."""
-        return self.reader.units_of(batch.tasks) if self.evaluation.scenario == "task" else self._units
+        of_own_task = self.evaluation.scenario == "task" or self._only("current")
+        return self.reader.units_of(batch.tasks) if of_own_task else self._units
 
     # --- for strategies -----------------------------------------------------------------------------------------------
 

@@ -61,7 +61,22 @@ def settle(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, members: i
     if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
         raise invalid("plan.processes", processes, "auto or a whole number from 1 on")
     processes = min(processes, members) if device == "cpu" else 1
-    return Plan(stack, processes, 1 if processes > 1 else min(cores, 4), wish["block"], why)
+    threads = 1
+    if processes == 1 and cores > 1 and device == "cpu":
+        threads, measured = _threads(min(cores, 4), lambda: _seconds(Population(make, [0] * min(members, 4), stack), inputs))
+        why = f"{why}; {measured}"
+    return Plan(stack, processes, threads, wish["block"], why)
+
+
+def _threads(most: int, seconds: Callable[[], float]) -> tuple[int, str]:
+    """One thread or ``most``, which must be clearly faster: threads that wait for each other lose most on a busy machine."""
+    before, times = torch.get_num_threads(), []
+    for threads in (1, most):
+        torch.set_num_threads(threads)
+        times.append(seconds())
+    torch.set_num_threads(before)
+    words = f"1 thread {1e3 * times[0]:.2f} ms a step, {most} threads {1e3 * times[1]:.2f} ms"
+    return (most if times[1] < 0.7 * times[0] else 1), words
 
 
 def _stacked(wish, refusal: str | None, make, inputs: Tensor, members: int, device: str) -> tuple[bool, str]:

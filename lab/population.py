@@ -84,6 +84,10 @@ class Population(nn.Module):
         each = [{name: value[m] for name, value in split.items()} for m in range(self.members)]
         return torch.stack([self._run(self._skeleton[0], each[m], (inputs[m],)) for m in range(self.members)])
 
+    def finite(self) -> Tensor:
+        """Whose parameters are all finite, bool ``[M]``."""
+        return torch.stack([value.isfinite().flatten(1).all(1) for value in self._parameters.values()]).all(0)
+
     def snapshot(self) -> list[Tensor]:
         """Copies of what forward passes change (running statistics)."""
         return [buffer.clone() for buffer in self._buffers.values()]

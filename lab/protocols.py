@@ -25,6 +25,8 @@ __all__ = [
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
+NO_LABEL = -100
+"""The target that torch's cross-entropy ignores."""
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -55,6 +57,8 @@ class Data:
     classes: int
     digest: str
     """A hash of the arrays: two runs with equal digests saw equal data."""
+    ordered: bool = False
+    """Whether the rows are in order of time, ``test`` after ``train``."""
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -113,7 +117,10 @@ class Stream:
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
     """``augment(inputs, noise)``: training inputs ``[M, B, ...]`` changed at random by uniform numbers ``[M, B, 4]``."""
     prequential: bool = False
-    """Whether to also test on every example just before training on it."""
+    """Whether to also test on every example just before training on it; asks for one pass over the data."""
+    baseline: Tensor | None = None
+    """float ``[T]``: the accuracy on each task's training examples of predicting that a label is the one met before it,
+    to be reported beside the accuracy just before training."""
 
 
 def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.errors import UserError
-from lab.protocols import Data, Examples, Stream
+from lab.protocols import NO_LABEL, Data, Examples, Stream
 
 
 class Reader(nn.Module):
@@ -19,7 +19,10 @@ class Reader(nn.Module):
     def __init__(self, data: Data, streams: list[Stream]):
         super().__init__()
         first = streams[0]
-        alike = all((len(s.tasks), s.outputs, s.view, s.scenario) == (len(first.tasks), first.outputs, first.view, first.scenario) for s in streams)
+        alike = all(
+            (len(s.tasks), s.outputs, s.view, s.scenario) == (len(first.tasks), first.outputs, first.view, first.scenario)
+            for s in streams
+        )
         if not alike:
             raise UserError("environment: all members' streams must agree in the number of tasks, outputs, view and scenario")
         self.view, self.augment = first.view, first.augment
@@ -30,7 +33,8 @@ class Reader(nn.Module):
         self._keep("rows", torch.arange(len(streams)).unsqueeze(1))
         labels = torch.stack([torch.stack([task.labels for task in s.tasks]) for s in streams])
         self.relabel = not bool((labels == torch.arange(data.classes)).all())
-        self._keep("labels", labels)
+        # A class that is no answer in a task becomes "no label": losses and counts pass such samples over.
+        self._keep("labels", torch.where(labels >= 0, labels, NO_LABEL))
         self._keep("units", _active_units(labels, first.outputs))
         tables = [torch.stack([task.view for task in s.tasks]) for s in streams] if self.view else None
         self._keep("table", torch.stack(tables) if tables else None)

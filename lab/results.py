@@ -33,6 +33,8 @@ class Results:
     accuracy_without_task: np.ndarray | None = None
     online_accuracy: np.ndarray | None = None
     """``[M, T]``: accuracy on each task's examples just before they were trained on; only for streams that ask for it."""
+    online_baseline: np.ndarray | None = None
+    """``[M, T]``: what predicting the previous label gets on the same examples; only for streams in order of time."""
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
@@ -41,6 +43,10 @@ class Results:
     def __post_init__(self):
         if not self.metrics:
             self.metrics, self.undefined = measure(self.accuracy, self.curves, self.diverged)
+            for name, online in (("online_accuracy", self.online_accuracy), ("online_baseline", self.online_baseline)):
+                if online is not None:
+                    lost = np.array([step is not None for step in self.diverged])
+                    self.metrics[name] = np.where(lost, np.nan, online.mean(1))
 
 
 def join(parts: list[Results], seeds: list[int]) -> Results:
@@ -54,8 +60,9 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
     curves = parts[0].curves and parts[0].curves | {"accuracy": together([p.curves["accuracy"] for p in parts])}
     diverged = [step for part in parts for step in part.diverged]
     return Results(
-        parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order], _joint_cost(parts, order),
-        together([p.accuracy_without_task for p in parts]), together([p.online_accuracy for p in parts]), parts[0].provenance,
+        parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order],
+        _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]), together([p.online_accuracy for p in parts]),
+        together([p.online_baseline for p in parts]), parts[0].provenance,
     )  # fmt: skip
 
 
@@ -93,7 +100,7 @@ def load(folder: Path) -> Results:
                 content["accuracy"] = arrays["accuracy"]
                 if content["curves"]:
                     content["curves"]["accuracy"] = arrays["curves"]
-        for name in ("accuracy", "accuracy_without_task", "online_accuracy"):
+        for name in ("accuracy", "accuracy_without_task", "online_accuracy", "online_baseline"):
             content[name] = None if content[name] is None else np.array(content[name], dtype=float)
         if content["curves"]:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)

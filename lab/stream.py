@@ -34,8 +34,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Work:
-    """One step of all members: examples ``[M, B]``, tasks ``[M, B]`` or ``[M, 1]``, weights ``[M, B]`` and active ``[M]`` or None."""
+    """One step of all members: examples ``[M, B]``, tasks ``[M, B]`` or ``[M, 1]``, weights ``[M, B]``, active ``[M]``."""
 
+    number: int
+    """The run's first step is 1."""
     examples: Tensor
     tasks: Tensor
     weights: Tensor | None
@@ -70,10 +72,14 @@ class Block:
         moved = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active")}
         return replace(self, **{k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()})
 
-    def steps(self) -> Iterator[Work]:
+    def steps(self, frozen: Tensor | None = None) -> Iterator[Work]:
+        """Each step's work; ``frozen`` ``[M]`` members sit it out."""
         for s, everyone in enumerate(self.everyone):
             weights = None if self.weights is None else self.weights[s]
-            yield Work(self.examples[s], self.tasks[s], weights, None if everyone else self.active[s])
+            active = None if everyone else self.active[s]
+            if frozen is not None:
+                active = ~frozen & self.active[s]
+            yield Work(self.start + s + 1, self.examples[s], self.tasks[s], weights, active)
 
 
 @dataclass(frozen=True)
@@ -212,7 +218,8 @@ class Blocks:
         self.course, self.position = course, 0
         self.orders = [Order(s, seed, course.budget) for s, seed in zip(course.streams, course.seeds, strict=True)]
         self.one_task = [
-            all(bool((s.phases[k].tasks == s.phases[k].tasks[0]).all()) for s in course.streams) for k in range(len(course.phases))
+            all(bool((s.phases[k].tasks == s.phases[k].tasks[0]).all()) for s in course.streams)
+            for k in range(len(course.phases))
         ]
 
     def __len__(self) -> int:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from lab.config import build, nearest
 from lab.errors import UserError
 from lab.learner import ContinualLearner
 from lab.results import Results, write_whole
 from lab.stream import Block, StreamDataModule
+from lab.workers import Report
 
-Report = Callable[[int], None]
-"""Called with the number of steps done."""
+OURS = ("callbacks", "max_steps", "precision", "enable_progress_bar")
+"""Options that the lab itself carries out."""
 
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -49,7 +52,9 @@ class Keeper(Callback):
 
     def load_state_dict(self, state: dict) -> None:
         if state["digest"] != self.digest:
-            raise UserError(f"{self.folder}: holds a checkpoint of another configuration ({state['digest']}, not {self.digest}); move it away")
+            raise UserError(
+                f"{self.folder}: holds a checkpoint of another configuration ({state['digest']}, not {self.digest}); move it away"
+            )
         self.seconds_before = state["seconds"]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -92,25 +97,46 @@ def newest_whole(folder: Path) -> Path | None:
     return None
 
 
-def train(learner: ContinualLearner, trainer: dict, folder: Path, digest: str, report: Report) -> Keeper:
+def trainer_of(options: dict, callbacks: list[Callback]) -> Trainer:
+    """Lightning's Trainer: the user's options (section ``trainer``), and what one fit over one stream needs.
+
+    Raises:
+        UserError: for an option that Lightning does not know or does not take.
+    """
+    passed = {name: value for name, value in options.items() if name not in OURS}
+    known = inspect.signature(Trainer).parameters
+    for name in passed:
+        if name not in known:
+            raise UserError(f"trainer.{name}: Lightning's Trainer has no such option. {nearest(name, list(known))}")
+    own = [build(f"trainer.callbacks.{name}", node) for name, node in (options["callbacks"] or {}).items()]
+    for name, callback in zip(options["callbacks"] or {}, own, strict=True):
+        if not isinstance(callback, Callback):
+            raise UserError(f"trainer.callbacks.{name}: is a {type(callback).__name__}; expected a lightning.pytorch.Callback")
+    fixed = {"devices": 1, "max_epochs": 1, "logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    try:
+        return Trainer(**quiet | passed | fixed, plugins=[WholeCheckpoints()], callbacks=[*own, *callbacks])
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"trainer: Lightning refuses these options ({error})") from None
+
+
+def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, report: Report) -> Keeper:
     """Fit the learner over its course, from the newest checkpoint in ``folder`` if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
+    for part in folder.glob(".*.part"):  # left by a process that was killed while it wrote
+        part.unlink()
     keeper = Keeper(folder, digest)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        fitter = Trainer(
-            accelerator=trainer["accelerator"], devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-            plugins=[WholeCheckpoints()], callbacks=[Watch(report), keeper],
-        )  # fmt: skip
+        fitter = trainer_of(options, [Watch(report), keeper])
         fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest_whole(folder), weights_only=True)
     return keeper
 
 
 def finished(learner: ContinualLearner) -> bool:
     """Whether the learner came to the end of its course, or nobody is left to train."""
-    totals = [sum(lengths[m] for lengths in learner.course.lengths) for m in range(learner.members)]
-    return bool((learner.diverged_at >= 0).all()) or learner.clock.tolist() == totals
+    totals = torch.tensor([sum(lengths[m] for lengths in learner.course.lengths) for m in range(learner.members)])
+    return bool(((learner.diverged_at >= 0) | (learner.clock == totals.to(learner.clock.device))).all())
 
 
 def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenance: dict) -> Results:
@@ -120,7 +146,11 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     curves = None
     if evaluation.steps:
         begun = [course.phases[p].completes + 1 if p >= 0 else 0 for p in map(course.phase_at, evaluation.steps)]
-        curves = {"steps": evaluation.steps, "task": begun, "accuracy": _decimal(evaluation.curves)}
+        points = _decimal(evaluation.curves)
+        for member, step in enumerate(diverged):
+            if step is not None:
+                points[member, np.array(evaluation.steps) >= step] = np.nan
+        curves = {"steps": evaluation.steps, "task": begun, "accuracy": points}
     wall = keeper.seconds
     cost = {
         "steps": course.total,
@@ -128,13 +158,16 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         "wall_seconds": wall,
         "wall_seconds_per_member": wall / learner.members,
         "state_bytes": sum(strategy.state_bytes() for strategy in learner.strategies),
+        "passes": dict(learner.passes),
         "resumed_from_step": keeper.resumed_from,
     }
     accuracy = _without_diverged(_decimal(evaluation.accuracy), diverged, course)
     task = learner.evaluation.scenario == "task"
     online = _decimal(learner.right_before / learner.met_before) if learner.prequential else None
+    baselines = [stream.baseline for stream in course.streams if stream.baseline is not None]
+    baseline = _decimal(torch.stack(baselines)) if online is not None and baselines else None
     without = _without_diverged(_decimal(evaluation.accuracy_without_task), diverged, course) if task else None
-    return Results(config, learner.seeds, accuracy, curves, diverged, cost, without, online, provenance)
+    return Results(config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance)
 
 
 def _without_diverged(accuracy: np.ndarray, diverged: list[int | None], course) -> np.ndarray:

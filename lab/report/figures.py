@@ -67,7 +67,9 @@ def write(figure: Figure, path: Path) -> list[Path]:
 
 
 def write_run_figures(results: Results, folder: Path) -> list[Path]:
-    """All figures of a run, in its folder ``figures``."""
+    """All figures of a run, in its folder ``figures``, unless they are there."""
+    if (folder / "figures" / "accuracy_over_time.svg").exists():
+        return sorted((folder / "figures").iterdir())
     drawn = {"accuracy_matrix": accuracy_matrix(results), "accuracy_over_time": accuracy_over_time(results)}
     return [file for name, figure in drawn.items() for file in write(figure, folder / "figures" / name)]
 
@@ -90,7 +92,9 @@ def _matrix(axes: Axes, results: Results) -> None:
         axes.set_yticks(range(tasks + 1), ["none", *range(1, tasks + 1)])
         for (i, j), value in np.ndenumerate(values):
             if not np.isnan(value):
-                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 0.5 else "black")
+                axes.text(
+                    j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 0.5 else "black"
+                )
 
 
 def _timeline(results: Results) -> tuple[np.ndarray, np.ndarray, str]:

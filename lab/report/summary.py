@@ -10,6 +10,8 @@ import numpy as np
 from lab.results import Results
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
+ONLINE = ("online_accuracy", "online_baseline")
+"""Columns for streams that are tested on just before they are trained on."""
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -36,12 +38,22 @@ def written(values: np.ndarray) -> str:
 
 
 def cell_name(config: dict[str, Any]) -> str:
-    """A readable name: ``er · permuted digits x5 · domain``."""
-    environment = config["environment"]
-    kind = environment["_target_"].rsplit(".", 1)[-1].lower()
+    """A readable name: ``er · permuted digits x5 · domain``, ``er · online split digits x5 · class``."""
+    environment, kind = config["environment"], _kind(config["environment"])
+    while "base" in environment:
+        environment = environment["base"]
+        kind += f" {_kind(environment)}"
     source = (environment.get("source") or {}).get("_target_", "").rsplit(".", 1)[-1]
-    parts = [" + ".join(config["strategy"]), f"{kind} {source} x{environment.get('tasks', '?')}", str(environment.get("scenario", ""))]
+    parts = [
+        " + ".join(config["strategy"]),
+        f"{kind} {source} x{environment.get('tasks', '?')}",
+        str(environment.get("scenario", "")),
+    ]
     return " · ".join(filter(None, parts))
+
+
+def _kind(environment: dict[str, Any]) -> str:
+    return environment["_target_"].rsplit(".", 1)[-1].lower()
 
 
 def print_table(runs: list[tuple[str, Results]]) -> None:
@@ -49,10 +61,12 @@ def print_table(runs: list[tuple[str, Results]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("run", "seeds", *(name.replace("_", " ") for name in COLUMNS), title="mean [95 % interval] over seeds")
+    columns = COLUMNS + tuple(name for name in ONLINE if any(name in results.metrics for _, results in runs))
+    table = Table("run", "seeds", *(name.replace("_", " ") for name in columns), title="mean [95 % interval] over seeds")
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     for name, results in runs:
-        table.add_row(name, str(len(results.seeds)), *(written(results.metrics[column]) for column in COLUMNS))
+        values = [results.metrics.get(column, np.full(1, np.nan)) for column in columns]
+        table.add_row(name, str(len(results.seeds)), *map(written, values))
     console.print(table)
     for name, results in runs:
         lost = [f"seed {s} at step {d}" for s, d in zip(results.seeds, results.diverged, strict=True) if d is not None]

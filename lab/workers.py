@@ -1,0 +1,103 @@
+"""Jobs side by side in forked processes, and the lock that keeps two commands off one run directory."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import platform
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UserError
+
+Report = Callable[[int], None]
+"""Called with the number of steps done."""
+
+
+class WorkerError(Exception):
+    """A worker ended without a result: our mistake, or somebody killed it."""
+
+
+def side_by_side(
+    jobs: list[Callable[[Report], Any]], report: Callable[[int, int], None], expected: tuple[type[Exception], ...]
+) -> list[Any]:
+    """Run each job in a process forked from this one, so that data and imports are there already; their results in order.
+
+    Args:
+        report: called here with (number of the job, steps done) while they run.
+        expected: exceptions that are raised again here as they are; the traceback of any other is printed.
+
+    Raises:
+        the first exception of a job, when all have ended: what the others did is not thrown away.
+    """
+    context = multiprocessing.get_context("fork")
+    steps = context.Array("q", len(jobs))
+    workers, receivers = [], []
+    for number, job in enumerate(jobs):
+        receiver, sender = context.Pipe(duplex=False)
+        own = partial(steps.__setitem__, number)
+        workers.append(context.Process(target=_work, args=(job, own, sender, expected)))
+        workers[-1].start()
+        sender.close()
+        receivers.append(receiver)
+    outcomes = []
+    for worker, receiver in zip(workers, receivers, strict=True):
+        while not receiver.poll(0.1):
+            _pass_on(steps, report)
+        try:
+            outcomes.append(receiver.recv())
+        except EOFError:
+            worker.join()
+            outcomes.append(WorkerError(f"a worker process ended with status {worker.exitcode}; the same command goes on"))
+        worker.join()
+    _pass_on(steps, report)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return outcomes
+
+
+def _pass_on(steps: Any, report: Callable[[int, int], None]) -> None:
+    for number, step in enumerate(steps):
+        report(number, step)
+
+
+def _work(job: Callable[[Report], Any], report: Report, sender: Connection, expected: tuple[type[Exception], ...]) -> None:
+    _die_with_parent()
+    try:
+        sender.send(job(report))
+    except expected as error:
+        sender.send(error)
+    except Exception as error:
+        traceback.print_exc()
+        sender.send(WorkerError(f"{type(error).__name__}: {error}"))
+
+
+def _die_with_parent() -> None:
+    """On Linux, have a worker killed when its parent is: a killed run must not go on behind its successor's back."""
+    if platform.system() == "Linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run directory, made if need be, against other processes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"paths.runs: {folder} cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another process is at work on this run") from None
+        yield
