@@ -24,7 +24,8 @@ class Reservoir(nn.Module):
         self.capacity = capacity
         self.register_buffer("slots", torch.zeros(len(seeds), capacity, 2, dtype=torch.int64))
         self.register_buffer("seen", torch.zeros(len(seeds), dtype=torch.int64))
-        self.register_buffer("keys", torch.stack([member_keys(seeds, f"{purpose}/{what}") for what in ("add", "draw")]))
+        keys = [member_keys(seeds, f"{purpose}/{what}") for what in ("add", "draw")]
+        self.register_buffer("keys", torch.stack(keys, 1), persistent=False)
 
     def add(self, batch: Batch, clock: Tensor) -> None:
         """Offer the batch's current samples; each stays with probability K / seen, as if they had come one by one.
@@ -35,7 +36,7 @@ class Reservoir(nn.Module):
         examples, tasks = batch.examples[:, :width], batch.tasks.expand_as(batch.examples)[:, :width]
         valid = torch.ones_like(examples, dtype=torch.bool) if batch.weights is None else batch.weights[:, :width] > 0
         rank = self.seen.unsqueeze(1) + valid.cumsum(1) - 1
-        drawn = integers(self.keys[0], clock, width, rank + 1)
+        drawn = integers(self.keys[:, 0], clock, width, rank + 1)
         slot = torch.where(rank < self.capacity, rank, drawn)
         slot = torch.where(valid & (slot < self.capacity), slot, self.capacity)
         # Of several samples that draw one slot the last stays: scatter the largest column, then gather.
@@ -53,6 +54,6 @@ class Reservoir(nn.Module):
         Where a member's memory is empty its samples are not valid.
         """
         filled = self.seen.clamp(max=self.capacity).unsqueeze(1)
-        slot = integers(self.keys[1], clock, count, filled)
+        slot = integers(self.keys[:, 1], clock, count, filled)
         address = self.slots.gather(1, slot.unsqueeze(2).expand(-1, -1, 2))
         return address[..., 0], address[..., 1], (filled > 0).expand_as(slot)

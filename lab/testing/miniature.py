@@ -1,0 +1,96 @@
+"""A stream so small that a whole run takes a fraction of a second, and runs over it without a Trainer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+
+from lab.learner import ContinualLearner
+from lab.protocols import SCENARIOS, Data, Examples, Stream, Task, generator, one_of, phase_per_task, whole
+from lab.stream import Blocks, Work
+
+CLASSES_A_TASK = 2
+
+
+@cache
+def blobs(classes: int, examples: int) -> Data:
+    """uint8 images ``[classes * examples, 1, 8, 8]``: a random pattern for each class, and noise."""
+    draw = generator(0, "miniature")
+    patterns = torch.randint(60, 190, (classes, 1, 8, 8), generator=draw)
+
+    def split(count: int) -> Examples:
+        targets = torch.arange(classes).repeat_interleave(count)
+        noise = torch.randint(-50, 50, (classes * count, 1, 8, 8), generator=draw)
+        return Examples((patterns[targets] + noise).to(torch.uint8), targets)
+
+    return Data("miniature", split(examples), split(8), classes, f"miniature-{classes}-{examples}")
+
+
+class Miniature:
+    """``tasks`` tasks of two classes each; members meet different orders and, if ``uneven``, differently many examples.
+
+    Args:
+        announced: whether strategies are told of task boundaries.
+    """
+
+    def __init__(self, scenario: str = "class", tasks: int = 2, announced: bool = True, uneven: bool = True):
+        self.scenario, self.tasks = one_of("environment.scenario", scenario, SCENARIOS), whole("environment.tasks", tasks, 1)
+        self.announced, self.uneven = announced, uneven
+        self.data = blobs(CLASSES_A_TASK * tasks, 16)
+
+    def stream(self, seed: int) -> Stream:
+        draw = generator(seed, "miniature")
+        order = torch.randperm(self.data.classes, generator=draw)
+        tasks = tuple(self._task(group, draw) for group in order.split(CLASSES_A_TASK))
+        outputs = CLASSES_A_TASK if self.scenario == "domain" else self.data.classes
+        return Stream(tasks, phase_per_task(tasks, announced=self.announced), self.scenario, outputs)
+
+    def _task(self, classes: torch.Tensor, draw: torch.Generator) -> Task:
+        labels = torch.full((self.data.classes,), -1)
+        labels[classes] = torch.arange(CLASSES_A_TASK) if self.scenario == "domain" else classes
+        train, test = (torch.isin(split.targets, classes).nonzero().squeeze(1) for split in (self.data.train, self.data.test))
+        train = train[torch.randperm(len(train), generator=draw)]
+        kept = int(torch.randint(len(train) // 2, len(train), (), generator=draw)) if self.uneven else len(train)
+        return Task(train[:kept].sort().values, test, labels)
+
+
+def fit(learner: ContinualLearner, blocks: Blocks | None = None, until: int | None = None) -> Blocks:
+    """Train over the course, or up to its block number ``until``, as a Trainer would; the loader, as it then stands."""
+    blocks = blocks or Blocks(learner.course)
+    learner.optimizers = lambda: learner.optimizer
+    while blocks.position < (len(blocks) if until is None else until):
+        number = blocks.position
+        blocks.position += 1
+        learner.training_step(blocks.block(number), number)
+    return blocks
+
+
+def fit_watched(learner: ContinualLearner, watch: Callable[[Work, Callable[[], None]], None]) -> None:
+    """Train over the course, calling ``watch(work, take)`` in place of every step: ``take()`` takes it."""
+    take = learner.step
+    learner.step = lambda work, optimizer_step: watch(work, partial(take, work, optimizer_step))
+    fit(learner)
+    del learner.step
+
+
+def checkpoint(learner: ContinualLearner, blocks: Blocks) -> bytes:
+    """What a checkpoint holds of a learner and the place in its stream."""
+    content = {"learner": learner.state_dict(), "optimizer": learner.optimizer.state_dict(), "blocks": blocks.state_dict()}
+    learner.on_save_checkpoint(content)
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def restored(learner: ContinualLearner, saved: bytes) -> Blocks:
+    """Load a checkpoint into a new learner; the loader, standing where the saved one stood."""
+    content = torch.load(io.BytesIO(saved), weights_only=True)
+    learner.load_state_dict(content["learner"])
+    learner.optimizer.load_state_dict(content["optimizer"])
+    learner.on_load_checkpoint(content)
+    blocks = Blocks(learner.course)
+    blocks.load_state_dict(content["blocks"])
+    return blocks

@@ -1,0 +1,27 @@
+"""Every shipped strategy, found in the configuration, keeps the contract that `python -m lab.testing` puts to a user's own."""
+
+import pytest
+
+from lab.config import CONF
+from lab.testing import CHECKS, Subject
+
+STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", params=STRATEGIES)
+def subject(request):
+    return Subject.of(f"strategy={request.param}")
+
+
+def test_strategies_are_found():
+    assert {"naive", "er", "joint", "cumulative"} <= set(STRATEGIES)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_keeps_the_contract(subject, check):
+    check(subject)
+
+
+def test_strategies_compose():
+    for check in CHECKS:
+        check(Subject.of("strategy=[er,cumulative]", "strategy.er.balance=0.3", "optimizer=adamw", "clip=0.5"))
