@@ -1,1 +1,91 @@
-"""MLflow."""
+"""Runs in MLflow: a finished run directory is sent when it is done, and kept for later where the store does not answer.
+
+Sending begins when training has ended, from the one process that ran it: nothing is logged on the training path, and a run
+that is killed leaves nothing half-tracked. `results.json` is the only origin of what is sent. MLflow itself is imported when
+there is something to send; importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UserError
+from lab.tracking import outbox
+from lab.tracking.outbox import Place
+from lab.tracking.patience import Patience, Unanswered
+from lab.tracking.store import Store
+
+__all__ = ["Place", "publish", "reachable", "send_waiting"]
+
+
+def publish(folder: Path, settings: dict[str, Any]) -> str | None:
+    """Send a finished run, once, and with it what earlier runs beside it could not send; None, or a warning in a sentence.
+
+    Args:
+        folder: a run directory with `results.json`, `config.yaml` and `figures/`.
+        settings: the configuration's ``tracking``: ``uri``, ``experiment`` and ``timeout`` in seconds.
+    """
+    folder = Path(folder)
+    place = Place.of(settings)
+    try:
+        if not outbox.is_sent(folder, place):
+            outbox.note(folder, place, None)
+        return send_waiting(folder.parent.parent, settings)[1]
+    except OSError as error:
+        return f"the run was not tracked: {error.filename or folder}: {error.strerror or error}"
+
+
+def send_waiting(
+    runs: Path, settings: dict[str, Any], again: bool = False, report: Callable[[Path], None] = lambda folder: None
+) -> tuple[int, str | None]:
+    """Send the runs under ``runs`` that wait for this store, or with ``again`` all that were meant for it and are not there.
+
+    Returns:
+        how many were sent, and a warning in a sentence if some still wait.
+    """
+    place = Place.of(settings)
+    waiting = outbox.waiting(runs, place, again)
+    sent, damaged = 0, []
+    if not waiting:
+        return 0, None
+    try:
+        patience = Patience(settings["timeout"])
+        store = Store(place, patience)
+        for folder in waiting:
+            report(folder)
+            try:
+                patience.watch(lambda folder=folder: store.send(folder))
+                sent += 1
+            except UserError as error:
+                damaged.append(error)
+    except Exception as error:  # whatever the store raises: the run is done and whole, and can be sent later
+        left = len(waiting) - sent
+        what = "the run is" if left == 1 else f"{left} runs are"
+        later = f"{what} kept and sent with the next `lab run` or `lab dashboard`"
+        return sent, f"tracking.uri={place.shown}: {_reason(error)}; {later}"
+    return sent, f"not tracked: {damaged[0]}" if damaged else None
+
+
+def reachable(settings: dict[str, Any]) -> str | None:
+    """None if the store answers, or could be made; else what is wrong, in a sentence."""
+    place = Place.of(settings)
+    try:
+        if place.file and not place.file.exists():
+            place.check()
+        else:
+            patience = Patience(settings["timeout"])
+            store = Store(place, patience)
+            patience.watch(store.experiments)
+    except Exception as error:
+        return f"{place.shown}: {_reason(error)}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, of readable length."""
+    if isinstance(error, Unanswered):
+        return str(error)
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "..."

@@ -1,0 +1,200 @@
+"""What a run looks like in MLflow: a parent for the cell, a child for each member. Pure functions of results; no MLflow here.
+
+Series carry the number of the task (`accuracy by task/...`) or of the training step (`accuracy by step/...`) as MLflow's step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.config import NOT_IN_DIGEST
+from lab.report.summary import cell_name, interval
+from lab.results import Results
+
+LONGEST = 500
+"""Characters of a parameter's value that every version of MLflow keeps."""
+
+SHOWN = 20
+"""Tasks that have a series of their own; of more, evenly spaced ones. `results.json` keeps them all."""
+
+Point = tuple[str, float, int]
+"""A metric's name, value and step."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An MLflow run, before it is sent."""
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: list[Point]
+    lost: bool = False
+    """Whether the member diverged."""
+
+
+def identity(folder: Path) -> str:
+    """What tells this run from all others, wherever its directory lies: a hash of its results, wall time included."""
+    return hashlib.sha256((folder / "results.json").read_bytes()).hexdigest()[:16]
+
+
+def cell(results: Results, folder: Path) -> Entry:
+    """The parent: means, standard deviations and 95 % intervals over members."""
+    name = cell_name(results.config)
+    lost = sum(step is not None for step in results.diverged)
+    points = [*_summary(results), ("seeds", float(len(results.seeds)), 0), ("seeds_diverged", float(lost), 0)]
+    points += [("wall_seconds", float(results.cost["wall_seconds"]), 0), *_series_of_cell(results)]
+    tags = _tags(results) | {
+        "seeds": _short(str(results.seeds)),
+        "lab.folder": str(folder),
+        "mlflow.note.content": description(name, results, folder),
+    }
+    return Entry(name, params(results.config), tags, points)
+
+
+def members(results: Results) -> Iterator[Entry]:
+    """The children, in the order of the seeds; none has what is undefined for it."""
+    for m, (seed, diverged) in enumerate(zip(results.seeds, results.diverged, strict=True)):
+        tags = _tags(results) | ({} if diverged is None else {"diverged": f"at step {diverged}"})
+        points = [(name, float(values[m]), 0) for name, values in results.metrics.items()]
+        points += [] if diverged is None else [("diverged_at_step", float(diverged), 0)]
+        points += _series(results, results.accuracy[m], results.curves and results.curves["accuracy"][m])
+        own = params(results.config, m, len(results.seeds)) | {"seed": str(seed)}
+        yield Entry(f"seed {seed}", own, tags, _known(points), diverged is not None)
+
+
+def params(config: dict[str, Any], member: int | None = None, count: int = 0) -> dict[str, str]:
+    """What decides the numbers, flat, alike for a cell and its members (but for what is given one value a member).
+
+    >>> params({"strategy": {"er": {"_target_": "strategies.er.ER", "memory": 500}}, "epochs": 1, "paths": {"runs": "runs"}})
+    {'strategy': 'er', 'strategy.er': 'ER', 'strategy.er.memory': '500', 'epochs': '1'}
+    """
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
+    flat = {"strategy": " + ".join(config["strategy"])} | dict(_flat("", kept))
+    if member is not None:
+        for key, value in config.get("optimizer", {}).items():
+            if isinstance(value, list) and len(value) == count:
+                flat[f"optimizer.{key}"] = str(value[member])
+    if "trainer" in config:
+        flat["precision"] = str(config["trainer"]["precision"])
+    return {_allowed(key): _short(value) for key, value in flat.items()}
+
+
+def accuracy_table(results: Results) -> dict[str, list]:
+    """The accuracy matrix as columns: the mean over members after each task, on each task; None where undefined."""
+    mean = _mean(results.accuracy)
+    columns = {"after task": ["none", *map(str, range(1, len(mean)))]}
+    for task in range(mean.shape[1]):
+        columns[f"on task {task + 1}"] = [None if np.isnan(value) else round(float(value), 4) for value in mean[:, task]]
+    return columns
+
+
+def description(name: str, results: Results, folder: Path) -> str:
+    """The run in Markdown: what one would ask first."""
+    lines = [f"### {name}", "", f"{len(results.seeds)} seeds, {results.cost['wall_seconds']:.1f} s of training", ""]
+    lines += ["| over seeds | mean | 95 % interval | std |", "|---|---|---|---|"]
+    for metric, values in results.metrics.items():
+        mean, low, high = interval(values)
+        if not np.isnan(mean):
+            between = "-" if np.isnan(low) else f"{low:.4f} to {high:.4f}"
+            lines.append(f"| {metric.replace('_', ' ')} | {mean:.4f} | {between} | {_written(_spread(values))} |")
+    for seed, step in zip(results.seeds, results.diverged, strict=True):
+        lines += [] if step is None else ["", f"Seed {seed} diverged at step {step} and is left out from there on."]
+    for metric, reason in results.undefined.items():
+        lines += ["", f"{metric.replace('_', ' ')}: undefined, {reason}"]
+    return "\n".join([*lines, "", f"Run directory: `{folder}`"])[:5000]
+
+
+def _summary(results: Results) -> Iterator[Point]:
+    for name, values in results.metrics.items():
+        mean, low, high = interval(values)
+        named = {name: mean, f"{name}_std": _spread(values), f"{name}_low": low, f"{name}_high": high}
+        yield from _known((key, float(value), 0) for key, value in named.items())
+
+
+def _series_of_cell(results: Results) -> Iterator[Point]:
+    """The members' mean series, and the edges of the interval around the accuracy on the tasks met."""
+    curves = None if results.curves is None else _mean(results.curves["accuracy"])
+    yield from _series(results, _mean(results.accuracy), curves)
+    for i in range(1, results.accuracy.shape[1]):
+        _, low, high = interval(results.accuracy[:, i, :i].mean(1))
+        yield from _known((f"accuracy by task/tasks met {edge}", value, i) for edge, value in (("low", low), ("high", high)))
+
+
+def _series(results: Results, accuracy: np.ndarray, curves: np.ndarray | None) -> list[Point]:
+    """Accuracy ``[T + 1, T]`` after each task and, where recorded, curves ``[E, T]``: on tasks met, and on single tasks."""
+    tasks = accuracy.shape[1]
+    shown = np.unique(np.linspace(0, tasks - 1, min(tasks, SHOWN)).round().astype(int))
+    points = [("accuracy by task/tasks met", accuracy[i, :i].mean(), i) for i in range(1, tasks + 1)]
+    points += [(f"accuracy by task/on task {j + 1:02d}", accuracy[i, j], i) for j in shown for i in range(tasks + 1)]
+    if curves is not None:
+        steps, met = results.curves["steps"], results.curves["task"]
+        points += [("accuracy by step/tasks met", curves[e, :t].mean(), steps[e]) for e, t in enumerate(met) if t]
+        points += [(f"accuracy by step/on task {j + 1:02d}", curves[e, j], step) for j in shown for e, step in enumerate(steps)]
+    return list(_known(points))
+
+
+def _known(points: Any) -> Iterator[Point]:
+    """Without what is undefined."""
+    return ((name, float(value), int(step)) for name, value, step in points if np.isfinite(value))
+
+
+def _tags(results: Results) -> dict[str, str]:
+    """Where the numbers come from, on the parent and on each child."""
+    origin = results.provenance
+    versions = {f"version.{name}": str(value) for name, value in origin.get("versions", {}).items()}
+    data = origin.get("data", {})
+    named = {
+        "data": data.get("name"),
+        "data.digest": data.get("digest"),
+        "device": origin.get("hardware", {}).get("device"),
+        "lab.cell": origin.get("cell"),
+        "mlflow.source.git.commit": origin.get("commit"),
+        "mlflow.source.name": "lab run",
+        "mlflow.source.type": "LOCAL",
+    }
+    return versions | {key: str(value) for key, value in named.items() if value is not None}
+
+
+def _flat(prefix: str, node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Leaves by dotted key; a part is named by its class, `network: MLP` and `network.width: 256`."""
+    for key, value in node.items():
+        if key == "_target_":
+            yield prefix.rstrip("."), str(value).rpartition(".")[2]
+        elif isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", "null" if value is None else str(value)
+
+
+def _allowed(key: str) -> str:
+    """The characters that MLflow's names may have (they are file names in some stores), and no more than they may be long."""
+    return re.sub(r"[^\w.\- ]|^\.+", "_", key, flags=re.ASCII)[:250]
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST else value[: LONGEST - 3] + "..."
+
+
+def _spread(values: np.ndarray) -> float:
+    """The sample standard deviation; NaN for fewer than two."""
+    known = values[~np.isnan(values)]
+    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def _written(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4f}"
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the members that are defined; NaN where none is."""
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)

@@ -1,0 +1,100 @@
+"""One run on its way into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lab.results import LARGE, Results
+from lab.tracking.entries import Entry, accuracy_table, cell, identity, members
+from lab.tracking.patience import Patience
+
+IDENTITY = "lab.results"
+PARENT = "mlflow.parentRunId"
+
+MOST_PARAMS, MOST_METRICS = 100, 1000
+"""What MLflow takes in one call."""
+
+
+class Sending:
+    """A finished run directory and the experiment that it goes to.
+
+    Parent and children carry a hash of the results as a tag, and the parent's end is set last: it makes the run count.
+    So a run that was sent is recognised wherever its directory lies, and one that was cut off in the middle too.
+    """
+
+    def __init__(self, client: Any, experiment: str, patience: Patience, folder: Path, results: Results):
+        self.client, self.experiment, self.patience = client, experiment, patience
+        self.folder, self.results, self.mark = folder, results, identity(folder)
+        self.ended = int(1000 * (folder / "results.json").stat().st_mtime)
+        self.began = self.ended - int(1000 * results.cost["wall_seconds"])
+
+    def find(self) -> str | None:
+        """The run, if it is there whole (be it that the user deleted it); what was left of a cut-off one is deleted."""
+        runs = list(self._marked())
+        for run in runs:
+            if run.info.status == "FINISHED" and PARENT not in run.data.tags:
+                return run.info.run_id
+        for run in runs:
+            if run.info.lifecycle_stage == "active":
+                self.client.delete_run(run.info.run_id)
+                self.patience.alive()
+        return None
+
+    def send(self) -> str:
+        """Parent, children, files, and last the parent's end; the parent's id."""
+        parent = self._begin(cell(self.results, self.folder), {})
+        for entry in members(self.results):
+            self._end(self._begin(entry, {PARENT: parent}), "FAILED" if entry.lost else "FINISHED")
+        self._attach(parent)
+        self._end(parent, "FINISHED")
+        return parent
+
+    def _marked(self) -> Iterator[Any]:
+        from mlflow.entities import ViewType
+
+        page = None
+        while page is None or page:
+            found = self.client.search_runs(
+                [self.experiment], f"tags.`{IDENTITY}` = '{self.mark}'", ViewType.ALL, 1000, page_token=page
+            )
+            self.patience.alive()
+            yield from found
+            page = found.token or ""
+
+    def _begin(self, entry: Entry, more: dict[str, str]) -> str:
+        """A run with its tags, parameters and metrics, not yet ended."""
+        from mlflow.entities import Metric, Param
+
+        tags = entry.tags | {IDENTITY: self.mark} | more
+        run = self.client.create_run(self.experiment, self.began, tags, entry.name).info.run_id
+        self.patience.alive()
+        params = [Param(*item) for item in entry.params.items()]
+        metrics = [Metric(name, value, self.ended, step) for name, value, step in entry.points]
+        for batch in _batches(params, MOST_PARAMS):
+            self.client.log_batch(run, params=batch)
+            self.patience.alive()
+        for batch in _batches(metrics, MOST_METRICS):
+            self.client.log_batch(run, metrics=batch)
+            self.patience.alive()
+        return run
+
+    def _attach(self, run: str) -> None:
+        """Figures, the accuracy matrix as a table, the configuration and the results."""
+        files = [(file, None) for name in ("config.yaml", "results.json", "accuracy.npz") for file in self.folder.glob(name)]
+        files += [(file, "figures") for file in sorted((self.folder / "figures").glob("*"))]
+        for file, where in files:
+            self.client.log_artifact(run, str(file), where)
+            self.patience.alive()
+        if self.results.accuracy.shape[2] <= LARGE:
+            self.client.log_table(run, accuracy_table(self.results), "accuracy_matrix.json")
+            self.patience.alive()
+
+    def _end(self, run: str, status: str) -> None:
+        self.client.set_terminated(run, status, self.ended)
+        self.patience.alive()
+
+
+def _batches(items: list, size: int) -> Iterator[list]:
+    return (items[start : start + size] for start in range(0, len(items), size))
