@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from environments.tasks import SHARED, hold_out, repeated_labels
+from environments.tasks import SHARED, hold_out, repeated_labels, source_of, switch
 from lab.protocols import Data, Stream, Task, fraction, generator, one_of, phase_per_task, whole
 
 
@@ -24,10 +24,12 @@ class Permuted:
     for each task.
     """
 
-    def __init__(self, source: Data, tasks: int = 5, scenario: str = "domain", validation: float = 0.0, shared: bool = False):
-        self.data, self.tasks, self.shared = source, whole("environment.tasks", tasks, 1), shared
+    def __init__(
+        self, source: Data, tasks: int = 5, scenario: str = "domain", validation: float = 0.0, shared: bool = False
+    ):
+        self.data, self.tasks = source_of(source), whole("environment.tasks", tasks, 1)
         self.scenario = one_of("environment.scenario", scenario, ("domain", "task", "class"))
-        self.validation = fraction("environment.validation", validation)
+        self.validation, self.shared = fraction("environment.validation", validation), switch("environment.shared", shared)
 
     def stream(self, seed: int) -> Stream:
         labels, outputs = repeated_labels(self.data.classes, self.tasks, self.scenario)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from environments.tasks import SHARED, hold_out, repeated_labels
+from environments.augment import augmentation
+from environments.tasks import SHARED, hold_out, images_of, numbers, repeated_labels, switch
 from lab.protocols import Data, Stream, Task, fraction, generator, invalid, one_of, phase_per_task, whole
 
 
@@ -26,19 +29,34 @@ def rotate(inputs: Tensor, table: Tensor, tasks: Tensor) -> Tensor:
 
 
 class Rotated:
-    """``tasks`` rotations of one image set: ``angles`` uniform in [0, 180) from the member's seed (``uniform``), evenly
-    spaced from 0 (``even``), or a list in degrees; ``shared``: the same for all members."""
+    """``tasks`` rotations of one image set.
 
-    def __init__(self, source: Data, tasks: int = 5, scenario: str = "domain", angles="uniform", validation: float = 0.0, shared: bool = False):
-        self.data, self.tasks, self.shared = source, whole("environment.tasks", tasks, 1), shared
+    Args:
+        angles: uniform in [0, 180) from the member's seed (``uniform``), evenly spaced from 0 (``even``), or a list in
+            degrees, counter-clockwise.
+        shared: the same angles for all members.
+        augment: ``crop``, ``flip`` or ``crop_flip`` on training images, or None; ``padding`` in pixels.
+    """
+
+    def __init__(
+        self,
+        source: Data,
+        tasks: int = 5,
+        scenario: str = "domain",
+        angles: str | list[float] = "uniform",
+        validation: float = 0.0,
+        shared: bool = False,
+        augment: str | None = None,
+        padding: int = 4,
+    ):
+        self.data, self.tasks = images_of(source), whole("environment.tasks", tasks, 1)
         self.scenario = one_of("environment.scenario", scenario, ("domain", "task", "class"))
-        self.validation = fraction("environment.validation", validation)
-        if source.train.inputs.dim() != 4:
-            raise invalid("environment.source", source.name, "a source of images; this one's inputs have no height and width")
-        fits = angles in ("uniform", "even") if isinstance(angles, str) else len(angles) == tasks
-        if not fits:
+        self.validation, self.shared = fraction("environment.validation", validation), switch("environment.shared", shared)
+        given = numbers(angles)
+        if angles not in ("uniform", "even") and (given is None or len(given) != tasks or not all(map(math.isfinite, given))):
             raise invalid("environment.angles", angles, f"uniform, even, or a list of {tasks} angles in degrees")
         self.angles = angles
+        self.augment = augmentation(augment, padding, source)
 
     def stream(self, seed: int) -> Stream:
         labels, outputs = repeated_labels(self.data.classes, self.tasks, self.scenario)
@@ -47,7 +65,7 @@ class Rotated:
         for t in range(self.tasks):
             train, held = hold_out(torch.arange(len(self.data.train)), self.validation, seed, t)
             tasks.append(Task(train, torch.arange(len(self.data.test)), labels[t], held, angles[t]))
-        return Stream(tuple(tasks), phase_per_task(tuple(tasks)), self.scenario, outputs, rotate)
+        return Stream(tuple(tasks), phase_per_task(tuple(tasks)), self.scenario, outputs, rotate, self.augment)
 
     def _angles(self, seed: int) -> Tensor:
         if self.angles == "even":

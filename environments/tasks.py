@@ -5,16 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lab.protocols import generator
+from lab.protocols import Data, Environment, generator, invalid, require
 
 SHARED = 0
 """The seed of what all members share."""
 
 
 def hold_out(rows: Tensor, share: float, seed: int, task: int) -> tuple[Tensor, Tensor]:
-    """Rows ``[n]`` as (train, validation), the latter a share drawn from the member's seed."""
+    """Rows ``[n]`` as (train, validation), both ascending, the latter a share drawn from the member's seed.
+
+    A share above 0 holds out at least one row, and at least one row is left to train on.
+    """
     order = rows[torch.randperm(len(rows), generator=generator(seed, "validation", task))]
-    held = round(share * len(rows))
+    held = min(max(round(share * len(rows)), int(share > 0)), len(rows) - 1)
     return order[held:].sort().values, order[:held].sort().values
 
 
@@ -23,3 +26,37 @@ def repeated_labels(classes: int, tasks: int, scenario: str) -> tuple[list[Tenso
     same = scenario == "domain"
     maps = [torch.arange(classes) + (0 if same else t * classes) for t in range(tasks)]
     return maps, classes if same else classes * tasks
+
+
+def source_of(given: object) -> Data:
+    """``given``, which must be the data of a source."""
+    if not isinstance(given, Data):
+        raise invalid("environment.source", given, "a source: one of `lab list`, or your own that returns lab.protocols.Data")
+    return given
+
+
+def images_of(given: object) -> Data:
+    """``given``, which must be the data of a source of images."""
+    data = source_of(given)
+    expected = f"a source of images; examples of this one have the shape {list(data.train.inputs.shape[1:])}"
+    require(data.train.inputs.dim() == 4, "environment.source", data.name, expected)
+    return data
+
+
+def base_of(given: object) -> Environment:
+    """``given``, which must be an environment."""
+    if not (hasattr(given, "stream") and hasattr(given, "data")):
+        raise invalid("environment.base", given, "an environment to wrap, e.g. environment.base=split")
+    return given
+
+
+def switch(key: str, given: object) -> bool:
+    """``given``, which must be true or false."""
+    require(isinstance(given, bool), key, given, "true or false")
+    return given
+
+
+def numbers(given: object) -> list | None:
+    """``given`` as a list of numbers, None if it is none."""
+    sound = isinstance(given, (list, tuple)) and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in given)
+    return list(given) if sound else None

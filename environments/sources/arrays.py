@@ -1,14 +1,18 @@
 """The user's own arrays."""
 
-from pathlib import Path
-
-from environments.sources.common import data, load
+from environments.sources.common import data, folder, load
 from lab.protocols import Data, UserError
+
+KEY = "environment.source.path"
 
 
 def arrays(path: str | None = None) -> Data:
-    """An ``.npz`` with ``x_train, y_train, x_test, y_test``: uint8 images, float features or integer tokens, of any shape."""
-    if path is None:
-        raise UserError("environment.source.path=null: expected an .npz file with x_train, y_train, x_test, y_test")
-    file = Path(path).expanduser()
-    return data(file.stem, load(file), str(file))
+    """An ``.npz`` with ``x_train, y_train, x_test, y_test``.
+
+    Inputs ``[N, ...]`` are uint8 images, float features (precomputed by another network, say) or whole numbers, tokens;
+    labels ``[N]`` are 0..C-1. Tokens ``[N, L]`` may have a label each, ``[N, L]``, with -100 where there is none.
+    """
+    file = folder(KEY, path)
+    if file is None:
+        raise UserError(f"{KEY}=null: expected an .npz file with x_train, y_train, x_test, y_test")
+    return data(file.stem, load(file, KEY), f"{KEY}={file}")

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lab.protocols import Data, Examples, UserError
+from lab.protocols import Data, Examples, UserError, invalid
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+NO_LABEL = -100
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What readers raise for a file that is damaged or something else than its name says."""
 
 
-def data(name: str, arrays: dict[str, np.ndarray], origin: str) -> Data:
-    """Checked arrays ``x_train, y_train, x_test, y_test`` as :class:`Data`; ``origin`` names them in errors."""
+def data(name: str, arrays: dict[str, np.ndarray], origin: str, shape: tuple[int, ...] | None = None) -> Data:
+    """Checked arrays ``x_train, y_train, x_test, y_test`` as :class:`Data`.
+
+    Args:
+        origin: the configuration key and the file, for errors.
+        shape: what each example must be, uint8, after images have got their channel axis.
+    Raises:
+        UserError: for arrays that do not fit together, are of another type, or hold what cannot be learnt from.
+    """
     arrays = {key: _inputs(arrays[key], origin, key) if key[0] == "x" else _labels(arrays[key], origin, key) for key in ARRAYS}
     for split in ("train", "test"):
-        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
-        if len(x) != len(y):
-            raise UserError(f"{origin}: x_{split} has {len(x)} rows and y_{split} has {len(y)}; they must agree")
-    if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-        raise UserError(f"{origin}: x_train has examples of shape {arrays['x_train'].shape[1:]}, x_test of {arrays['x_test'].shape[1:]}")
-    classes = int(arrays["y_train"].max()) + 1
-    absent = sorted(set(range(classes)) - set(np.unique(arrays["y_train"]).tolist()))
-    if absent or arrays["y_test"].max() >= classes:
-        raise UserError(f"{origin}: labels must be 0..C-1, each there in y_train; {f'{absent[0]} is missing' if absent else 'y_test has more'}")
+        _check_pair(arrays[f"x_{split}"], arrays[f"y_{split}"], split, origin, shape)
+    kinds = [(arrays[key].dtype, arrays[key].shape[1:]) for key in ("x_train", "x_test")]
+    if kinds[0] != kinds[1]:
+        said = [f"{dtype} of shape {list(example)}" for dtype, example in kinds]
+        raise UserError(f"{origin}: examples of x_train are {said[0]}, those of x_test {said[1]}; they must agree")
+    classes = _classes(arrays["y_train"], arrays["y_test"], origin)
     train, test = (Examples(torch.from_numpy(arrays[f"x_{s}"]), torch.from_numpy(arrays[f"y_{s}"])) for s in ("train", "test"))
     return Data(name, train, test, classes, digest(arrays))
 
@@ -39,17 +48,38 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()[:16]
 
 
-def load(path: Path, keys: tuple[str, ...] = ARRAYS) -> dict[str, np.ndarray]:
-    """The arrays ``keys`` of an ``.npz`` file."""
+def load(path: Path, key: str, names: tuple[str, ...] = ARRAYS) -> dict[str, np.ndarray]:
+    """The arrays ``names`` of an ``.npz`` file; ``key`` is the configuration key for errors. Pickles are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            absent = [key for key in keys if key not in file]
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array")
+        with file:
+            absent = [name for name in names if name not in file]
             if absent:
-                raise UserError(f"{path}: holds no array {absent[0]}; it holds {', '.join(file) or 'none'}, and {', '.join(keys)} are needed")
-            return {key: file[key] for key in keys}
-    except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as an .npz file of plain arrays ({reason})") from None
+                held = ", ".join(file) or "nothing"
+                raise UserError(f"{key}={path}: holds no array {absent[0]}; expected {', '.join(names)}, and it holds {held}")
+            return {name: file[name] for name in names}
+    except UNREADABLE as error:
+        raise unreadable(key, path, "an .npz file of plain arrays", error) from None
+
+
+def unreadable(key: str, path: Path, kind: str, error: Exception) -> UserError:
+    """The error for a file that is not what it should be."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{key}={path}: there is no such file")
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = "it holds pickled objects, which could run code" if "allow_pickle" in reason else reason
+    return UserError(f"{key}={path}: cannot be read as {kind} ({reason})")
+
+
+def folder(key: str, given: object) -> Path | None:
+    """``given`` as a folder or file name; None stays."""
+    if given is None:
+        return None
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise invalid(key, given, "the name of a file or folder")
+    return Path(given).expanduser()
 
 
 def missing(name: str, looked: list[Path], remedy: str) -> UserError:
@@ -58,28 +88,80 @@ def missing(name: str, looked: list[Path], remedy: str) -> UserError:
     return UserError(f"environment.source={name}: the data are not there; looked for {places}. {remedy}")
 
 
+def fetch(torchvision_name: str, root: Path | None) -> None:
+    """Download a data set by torchvision into ``root``, in its layout."""
+    from torchvision import datasets
+
+    if root is None:
+        raise UserError("data.download=true: data.dir is not set; say where to put the data, data.dir=DIR")
+    try:
+        getattr(datasets, torchvision_name)(str(root), download=True)
+    except (RuntimeError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"data.download=true: {torchvision_name} could not be fetched to {root} ({reason})") from None
+
+
+def _check_pair(x: np.ndarray, y: np.ndarray, split: str, origin: str, shape: tuple[int, ...] | None) -> None:
+    if len(x) != len(y):
+        raise UserError(f"{origin}: x_{split} has {len(x)} rows and y_{split} has {len(y)}; they must agree")
+    if y.ndim == 2 and y.shape[:2] != x.shape[:2]:
+        raise UserError(
+            f"{origin}: y_{split} has shape {list(y.shape)}; expected one label an example, "
+            f"or one for each place of x_{split}, whose shape is {list(x.shape)}"
+        )
+    if shape is not None and (x.dtype != np.uint8 or x.shape[1:] != shape):
+        given = f"{x.dtype} examples of shape {list(x.shape[1:])}"
+        raise UserError(f"{origin}: x_{split} holds {given}; expected uint8 images of shape {list(shape)}")
+
+
 def _inputs(x: np.ndarray, origin: str, key: str) -> np.ndarray:
-    if x.ndim < 2 or len(x) == 0:
-        raise UserError(f"{origin}: {key} has shape {x.shape}; expected [examples, ...], with at least one example")
+    if not isinstance(x, np.ndarray) or x.ndim < 2 or x.size == 0:
+        raise UserError(f"{origin}: {key} has shape {list(np.shape(x))}; expected [examples, ...], with at least one example")
     if x.dtype == np.uint8:
-        if x.ndim == 3:
-            return x[:, None]
-        if x.ndim == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
-            return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-        return x
+        return np.ascontiguousarray(_channels_first(x))
     if np.issubdtype(x.dtype, np.integer):
-        return x.astype(np.int64)
+        tokens = x.astype(np.int64)
+        if tokens.min() < 0:
+            raise UserError(f"{origin}: {key} holds {tokens.min()}; whole numbers are tokens, expected from 0 on")
+        return tokens
     if not np.issubdtype(x.dtype, np.floating):
         raise UserError(f"{origin}: {key} is of type {x.dtype}; expected uint8 images, float features or integer tokens")
-    if not np.isfinite(x).all():
+    with np.errstate(over="ignore"):
+        features = x.astype(np.float32)
+    if not np.isfinite(features).all():
         raise UserError(f"{origin}: {key} holds NaN or infinite values")
-    return x.astype(np.float32)
+    return features
+
+
+def _channels_first(x: np.ndarray) -> np.ndarray:
+    """uint8 ``[N, H, W]`` or ``[N, H, W, C]`` as ``[N, C, H, W]``; what is so already, and other shapes, stay."""
+    if x.ndim == 3:
+        return x[:, None]
+    last = x.ndim == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
+    return x.transpose(0, 3, 1, 2) if last else x
 
 
 def _labels(y: np.ndarray, origin: str, key: str) -> np.ndarray:
     if not np.issubdtype(y.dtype, np.integer):
         raise UserError(f"{origin}: {key} is of type {y.dtype}; expected whole numbers 0..C-1")
+    if y.ndim not in (1, 2):
+        raise UserError(f"{origin}: {key} has shape {list(y.shape)}; expected one label an example, or one for each token")
     y = y.astype(np.int64)
-    if len(y) and y.min() < (0 if y.ndim == 1 else -100):
-        raise UserError(f"{origin}: {key} holds the label {y.min()}; expected 0..C-1")
+    wrong = y[(y < 0) & (y != NO_LABEL)] if y.ndim == 2 else y[y < 0]
+    if len(wrong):
+        unless = ", or -100 for a token without a label" if y.ndim == 2 else ""
+        raise UserError(f"{origin}: {key} holds the label {wrong.min()}; expected 0..C-1{unless}")
     return y
+
+
+def _classes(train: np.ndarray, test: np.ndarray, origin: str) -> int:
+    """C, where the labels are 0..C-1, each of them in the training data."""
+    known = np.unique(train[train >= 0])
+    if not len(known):
+        raise UserError(f"{origin}: y_train holds no label; expected 0..C-1")
+    gaps = np.flatnonzero(known != np.arange(len(known)))
+    if len(gaps):
+        raise UserError(f"{origin}: labels must be 0..C-1, each in y_train; {gaps[0]} is missing, and {known[-1]} is there")
+    if test.max() >= len(known):
+        raise UserError(f"{origin}: y_test holds the label {test.max()}, and y_train none above {len(known) - 1}")
+    return len(known)

@@ -6,4 +6,4 @@ from lab.protocols import Data
 
 def mnist(dir: str | None = None, download: bool = False) -> Data:
     """uint8 images ``[N, 1, 28, 28]``, 10 classes."""
-    return image_set("mnist", "MNIST", dir, download, None)
+    return image_set("mnist", "MNIST", dir, download)
