@@ -118,7 +118,7 @@ def _job(composed: Any) -> int:
         return _say(error, OURS)
 
 
-def execute(config: dict[str, Any], show: bool = True) -> Path:
+def execute(config: dict[str, Any], table: bool = True) -> Path:
     """Train a cell, draw its figures and track it; the run directory."""
     from lab.experiment import Experiment
     from lab.progress import Progress
@@ -127,12 +127,12 @@ def execute(config: dict[str, Any], show: bool = True) -> Path:
     from lab.results import load
 
     experiment = Experiment(config)
-    with Progress(cell_name(config), show and config["trainer"]["enable_progress_bar"]) as progress:
+    with Progress(cell_name(config), config["trainer"]["enable_progress_bar"]) as progress:
         folder = experiment.run(progress)
     results = load(folder)
     write_run_figures(results, folder)
     track(folder, config["tracking"])
-    if show:
+    if table:
         print_table([(cell_name(config), results)])
     return folder
 

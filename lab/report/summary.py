@@ -56,13 +56,18 @@ def _kind(environment: dict[str, Any]) -> str:
     return environment["_target_"].rsplit(".", 1)[-1].lower()
 
 
-def print_table(runs: list[tuple[str, Results]]) -> None:
+def print_table(runs: list[tuple[str, Results]], title: str = "") -> None:
     """Runs as rows, measures as columns, on standard error; members that diverged are named."""
     from rich.console import Console
     from rich.table import Table
 
     columns = COLUMNS + tuple(name for name in ONLINE if any(name in results.metrics for _, results in runs))
-    table = Table("run", "seeds", *(name.replace("_", " ") for name in columns), title="mean [95 % interval] over seeds")
+    table = Table(
+        "run",
+        "seeds",
+        *(name.replace("_", " ") for name in columns),
+        title=f"{title}: mean [95 % interval] over seeds".removeprefix(": "),
+    )
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     for name, results in runs:
         values = [results.metrics.get(column, np.full(1, np.nan)) for column in columns]
