@@ -61,8 +61,8 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
     diverged = [step for part in parts for step in part.diverged]
     return Results(
         parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order],
-        _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]), together([p.online_accuracy for p in parts]),
-        together([p.online_baseline for p in parts]), parts[0].provenance,
+        _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]),
+        together([p.online_accuracy for p in parts]), together([p.online_baseline for p in parts]), parts[0].provenance,
     )  # fmt: skip
 
 

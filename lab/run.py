@@ -62,7 +62,7 @@ def explained(error: Exception) -> str:
     text = str(error)
     option = re.search(r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s+([\s\S]*)", text)
     if option:
-        names = option[3].split("\n\n")[0].split()
+        names = option[3].split("Config search path")[0].split()
         return f"{option[1]}={option[2]}: there is none. {nearest(option[2], names)}Possible: {', '.join(names)}"
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
