@@ -93,9 +93,10 @@ class Population(nn.Module):
         return [buffer.clone() for buffer in self._buffers.values()]
 
     def restore(self, snapshot: list[Tensor], active: Tensor) -> None:
-        """Put the snapshot back for the members that are not ``active`` ``[M]``."""
-        for buffer, old in zip(self._buffers.values(), snapshot, strict=True):
-            buffer.copy_(torch.where(active.view(-1, *[1] * (buffer.dim() - 1)), buffer, old))
+        """Put the snapshot back for the members that are not ``active`` ``[M]``; between forward and backward pass too."""
+        for (name, buffer), old in zip(self._buffers.items(), snapshot, strict=True):
+            # A new tensor: autograd saved the old one for the backward pass of batch normalisation.
+            self._buffers[name] = torch.where(active.view(-1, *[1] * (buffer.dim() - 1)), buffer, old)
 
     def member(self, index: int) -> dict[str, Tensor]:
         """One member's parameters and buffers under the network's own names, as ``load_state_dict`` takes them."""

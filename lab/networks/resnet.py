@@ -1,5 +1,7 @@
 """The slim ResNet-18 of the continual-learning literature (Lopez-Paz & Ranzato 2017, arXiv 1706.08840)."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,14 +33,15 @@ class SlimResNet18(nn.Module):
     def __init__(self, shape: tuple[int, ...], outputs: int, filters: int = 20, norm: str = "batch"):
         super().__init__()
         if len(shape) != 3:
-            raise invalid("network", "slim_resnet18", f"images [channels, height, width], and the inputs have shape {list(shape)}")
+            wanted = f"images [channels, height, width], and the inputs have shape {list(shape)}"
+            raise invalid("network", "slim_resnet18", wanted)
         whole("network.filters", filters, 1)
         self.stem = nn.Sequential(nn.Conv2d(shape[0], filters, 3, 1, 1, bias=False), normalisation(norm, filters), nn.ReLU())
         widths = [filters, filters, 2 * filters, 4 * filters, 8 * filters]
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(Block(a, b, 1 if stage == 0 else 2, norm), Block(b, b, 1, norm))
-                for stage, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+                for stage, (a, b) in enumerate(pairwise(widths))
             )
         )
         self.head = nn.Linear(widths[-1], outputs)

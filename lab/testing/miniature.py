@@ -7,10 +7,28 @@ from collections.abc import Callable
 from functools import cache, partial
 
 import torch
+from torch import nn
 
+from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
-from lab.protocols import SCENARIOS, Data, Examples, Stream, Task, generator, one_of, phase_per_task, whole
-from lab.stream import Blocks, Work
+from lab.networks import MLP
+from lab.optimizers import SGD, StackedOptimizer
+from lab.population import Population
+from lab.protocols import (
+    SCENARIOS,
+    Data,
+    Environment,
+    Examples,
+    Strategy,
+    Stream,
+    Task,
+    generator,
+    one_of,
+    phase_per_task,
+    whole,
+)
+from lab.reader import Reader
+from lab.stream import Blocks, Budget, Course, Work
 
 CLASSES_A_TASK = 2
 
@@ -27,6 +45,11 @@ def blobs(classes: int, examples: int) -> Data:
         return Examples((patterns[targets] + noise).to(torch.uint8), targets)
 
     return Data("miniature", split(examples), split(8), classes, f"miniature-{classes}-{examples}")
+
+
+def small_network() -> nn.Module:
+    """A perceptron that serves the default :class:`Miniature`."""
+    return MLP((1, 8, 8), 2 * CLASSES_A_TASK, width=16, depth=1)
 
 
 class Miniature:
@@ -55,6 +78,31 @@ class Miniature:
         train = train[torch.randperm(len(train), generator=draw)]
         kept = int(torch.randint(len(train) // 2, len(train), (), generator=draw)) if self.uneven else len(train)
         return Task(train[:kept].sort().values, test, labels)
+
+
+def small_learner(
+    seeds: list[int],
+    make: Callable[[], nn.Module] = small_network,
+    strategies: tuple[Strategy, ...] = (),
+    optimizer: Callable[[dict], StackedOptimizer] = SGD,
+    environment: Environment | None = None,
+    budget: Budget | None = None,
+    stack: bool = True,
+    dtype: torch.dtype = torch.float32,
+    block: int = 4,
+    curves: int | None = None,
+    **options,
+) -> ContinualLearner:
+    """A learner put together by hand; ``options`` are those of :class:`ContinualLearner`."""
+    environment = environment or Miniature()
+    streams = [environment.stream(seed) for seed in seeds]
+    for strategy in strategies:
+        streams = [strategy.rewrite(stream) for stream in streams]
+    course = Course(streams, seeds, budget or Budget(4), block, curves)
+    population = Population(make, seeds, stack, dtype)
+    reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds)
+    made = (population, list(strategies), optimizer(population.leaves), reader, course, evaluation, seeds)
+    return ContinualLearner(*made, **options)
 
 
 def fit(learner: ContinualLearner, blocks: Blocks | None = None, until: int | None = None) -> Blocks:
