@@ -15,22 +15,23 @@ from lab.errors import require
 Value = float | Sequence[float]
 
 
-def per_member(key: str, value: Value, members: int) -> float | Tensor:
-    """A hyperparameter as a float, or as float32 ``[M]`` where a list gives one for each member."""
+def per_member(key: str, value: Value, members: int, below: float = float("inf")) -> float | Tensor:
+    """A hyperparameter in [0, ``below``) as a float, or as float64 ``[M]`` where a list gives one for each member."""
     numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    sound = all(isinstance(n, (int, float)) and not isinstance(n, bool) and n >= 0 and n != float("inf") for n in numbers)
-    require(sound and len(numbers) in (1, members), key, value, f"a number from 0 on, or a list of {members} (one a member)")
-    return float(numbers[0]) if len(numbers) == 1 else torch.tensor(numbers, dtype=torch.float32)
+    sound = all(isinstance(n, (int, float)) and not isinstance(n, bool) and 0 <= n < below for n in numbers)
+    wanted = "a number from 0 on" if below == float("inf") else f"a number in [0, {below:g})"
+    require(sound and len(numbers) in (1, members), key, value, f"{wanted}, or a list of {members} (one a member)")
+    return float(numbers[0]) if len(numbers) == 1 else torch.tensor(numbers, dtype=torch.float64)
 
 
 class StackedOptimizer(torch.optim.Optimizer):
     """What the three share: per-member values, members that sit out, and scaled updates."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter], **values: Value | bool):
+    def __init__(self, parameters: dict[str, nn.Parameter], **values: Value):
         self.names = list(parameters)
         self.members = len(next(iter(parameters.values())))
         self.values = {
-            key: value if isinstance(value, bool) else per_member(f"optimizer.{key}", value, self.members)
+            key: per_member(f"optimizer.{key}", value, self.members, 1 if key.startswith("beta") else float("inf"))
             for key, value in values.items()
         }
         super().__init__(list(parameters.values()), {})
@@ -54,6 +55,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         loss = closure() if closure is not None else None
         named = [(n, p) for n, p in zip(self.names, self.param_groups[0]["params"], strict=True) if p.grad is not None]
         parameters = [p for _, p in named]
+        self._place_values(self.param_groups[0]["params"][0])
         before = self._tensors(parameters) if self.active is not None else None
         before = [tensor.clone() for tensor in before] if before is not None else None
         updates = self.directions(parameters, [p.grad for p in parameters])
@@ -70,6 +72,12 @@ class StackedOptimizer(torch.optim.Optimizer):
             torch._foreach_add_(parameters, updates, alpha=-lr)
         else:
             torch._foreach_sub_(parameters, torch._foreach_mul(updates, self._spread(lr, parameters)))
+
+    def _place_values(self, parameter: Tensor) -> None:
+        """Have the lists of values where the parameters are, once: a step must not copy from the host."""
+        for key, value in self.values.items():
+            if isinstance(value, Tensor) and (value.device != parameter.device or value.dtype != parameter.dtype):
+                self.values[key] = value.to(parameter)
 
     def _spread(self, value: float | Tensor, parameters: list[Tensor]) -> float | list[Tensor]:
         """A value as foreach operations take it: the float, or ``[M, 1, ...]`` for every parameter."""
@@ -109,7 +117,9 @@ class SGD(StackedOptimizer):
     """Stochastic gradient descent with momentum and L2 decay, as ``torch.optim.SGD`` (dampening 0)."""
 
     def __init__(self, parameters, lr: Value = 0.1, momentum: Value = 0.0, weight_decay: Value = 0.0, nesterov: bool = False):
-        super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+        require(isinstance(nesterov, bool), "optimizer.nesterov", nesterov, "true or false")
+        super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        self.nesterov = nesterov
 
     def _prepare(self, parameters):
         if isinstance(self.values["momentum"], Tensor) or self.values["momentum"]:
@@ -123,7 +133,7 @@ class SGD(StackedOptimizer):
         velocity = self._memory(parameters, "momentum")
         torch._foreach_mul_(velocity, momentum)
         torch._foreach_add_(velocity, gradients)
-        if self.values["nesterov"]:
+        if self.nesterov:
             return torch._foreach_add(gradients, torch._foreach_mul(velocity, momentum))
         return velocity
 
@@ -134,7 +144,7 @@ class Adam(StackedOptimizer):
     decoupled = False
 
     def __init__(
-        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: float = 1e-8, weight_decay: Value = 0.0
+        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: Value = 1e-8, weight_decay: Value = 0.0
     ):
         super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
@@ -153,12 +163,11 @@ class Adam(StackedOptimizer):
         mean, square = self._memory(parameters, "mean"), self._memory(parameters, "square")
         self._average(mean, gradients, beta1)
         self._average(square, torch._foreach_mul(gradients, gradients), beta2)
-        on = counts[0].device
-        correct1 = 1 - (beta1.to(on) if isinstance(beta1, Tensor) else beta1) ** counts[0]
-        correct2 = 1 - (beta2.to(on) if isinstance(beta2, Tensor) else beta2) ** counts[0]
+        steps = counts[0].double()  # in float32, 1 - 0.999 has but four good digits
+        correct1, correct2 = 1 - beta1**steps, 1 - beta2**steps
         scaled = torch._foreach_sqrt(square)
         torch._foreach_mul_(scaled, self._spread(correct2.rsqrt(), parameters))
-        torch._foreach_add_(scaled, self.values["eps"])
+        torch._foreach_add_(scaled, self._spread(self.values["eps"], parameters))
         updates = torch._foreach_div(mean, scaled)
         torch._foreach_mul_(updates, self._spread(1 / correct1, parameters))
         return self._decayed(parameters, updates) if self.decoupled else updates
@@ -177,7 +186,7 @@ class AdamW(Adam):
     decoupled = True
 
     def __init__(
-        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: float = 1e-8, weight_decay: Value = 0.01
+        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: Value = 1e-8, weight_decay: Value = 0.01
     ):
         super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
@@ -185,7 +194,7 @@ class AdamW(Adam):
 def clip_by_member(parameters: list[Tensor], limit: float | Tensor) -> None:
     """Scale each member's gradient to a norm of at most ``limit``, as ``torch.nn.utils.clip_grad_norm_`` does for one model."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients], 1).norm(dim=1)
+    norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients], 1).norm(dim=1)
     factor = (limit / (norms + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))

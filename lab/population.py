@@ -86,7 +86,7 @@ class Population(nn.Module):
 
     def finite(self) -> Tensor:
         """Whose parameters are all finite, bool ``[M]``."""
-        return torch.stack([value.isfinite().flatten(1).all(1) for value in self._parameters.values()]).all(0)
+        return torch.stack([value.isfinite().reshape(self.members, -1).all(1) for value in self._parameters.values()]).all(0)
 
     def snapshot(self) -> list[Tensor]:
         """Copies of what forward passes change (running statistics)."""
