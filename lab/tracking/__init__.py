@@ -7,6 +7,7 @@ there is something to send; importing this package costs nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from lab.errors import UserError
 from lab.tracking import outbox
 from lab.tracking.outbox import Place
 from lab.tracking.patience import Patience, Unanswered
-from lab.tracking.store import Store
+from lab.tracking.store import Store, StoreError
 
-__all__ = ["Place", "publish", "reachable", "send_waiting"]
+__all__ = ["Place", "page", "publish", "reachable", "send_waiting"]
+
+_silent: dict[str, float] = {}
+"""When each store was last found silent by this process."""
 
 
 def publish(folder: Path, settings: dict[str, Any]) -> str | None:
@@ -51,21 +55,30 @@ def send_waiting(
     if not waiting:
         return 0, None
     try:
+        _spare(place.uri, settings["timeout"])
         patience = Patience(settings["timeout"])
         store = Store(place, patience)
         for folder in waiting:
             report(folder)
             try:
-                patience.watch(lambda folder=folder: store.send(folder))
+                patience.watch(lambda folder=folder: store.send(folder, again))
                 sent += 1
             except UserError as error:
                 damaged.append(error)
     except Exception as error:  # whatever the store raises: the run is done and whole, and can be sent later
+        if isinstance(error, Unanswered):
+            _silent[place.uri] = time.monotonic()
         left = len(waiting) - sent
         what = "the run is" if left == 1 else f"{left} runs are"
         later = f"{what} kept and sent with the next `lab run` or `lab dashboard`"
         return sent, f"tracking.uri={place.shown}: {_reason(error)}; {later}"
     return sent, f"not tracked: {damaged[0]}" if damaged else None
+
+
+def _spare(uri: str, timeout: float) -> None:
+    """Ask a silent store again only after 20 times the time that asking takes: `-m` over a server that is away costs 5 %."""
+    if time.monotonic() - _silent.get(uri, -float("inf")) < 20 * timeout:
+        raise StoreError("did not answer a moment ago")
 
 
 def reachable(settings: dict[str, Any]) -> str | None:
@@ -81,6 +94,16 @@ def reachable(settings: dict[str, Any]) -> str | None:
     except Exception as error:
         return f"{place.shown}: {_reason(error)}"
     return None
+
+
+def page(settings: dict[str, Any]) -> str:
+    """Where the experiment is in MLflow's pages, behind the server's address; nothing if the store does not tell."""
+    try:
+        patience = Patience(settings["timeout"])
+        store = Store(Place.of(settings), patience)
+        return patience.watch(lambda: store.page())
+    except Exception:  # an address without it serves too
+        return ""
 
 
 def _reason(error: Exception) -> str:

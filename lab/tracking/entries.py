@@ -5,9 +5,11 @@ Series carry the number of the task (`accuracy by task/...`) or of the training 
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ LONGEST = 500
 
 SHOWN = 20
 """Tasks that have a series of their own; of more, evenly spaced ones. `results.json` keeps them all."""
+
+DIGITS = 6
 
 Point = tuple[str, float, int]
 """A metric's name, value and step."""
@@ -54,7 +58,7 @@ def cell(results: Results, folder: Path) -> Entry:
     tags = _tags(results) | {
         "seeds": _short(str(results.seeds)),
         "lab.folder": str(folder),
-        "mlflow.note.content": description(name, results, folder),
+        "mlflow.note.content": description(results, folder),
     }
     return Entry(name, params(results.config), tags, points)
 
@@ -96,9 +100,9 @@ def accuracy_table(results: Results) -> dict[str, list]:
     return columns
 
 
-def description(name: str, results: Results, folder: Path) -> str:
+def description(results: Results, folder: Path) -> str:
     """The run in Markdown: what one would ask first."""
-    lines = [f"### {name}", "", f"{len(results.seeds)} seeds, {results.cost['wall_seconds']:.1f} s of training", ""]
+    lines = [f"{len(results.seeds)} seeds, {results.cost['wall_seconds']:.1f} s of training", ""]
     lines += ["| over seeds | mean | 95 % interval | std |", "|---|---|---|---|"]
     for metric, values in results.metrics.items():
         mean, low, high = interval(values)
@@ -142,8 +146,8 @@ def _series(results: Results, accuracy: np.ndarray, curves: np.ndarray | None) -
 
 
 def _known(points: Any) -> Iterator[Point]:
-    """Without what is undefined."""
-    return ((name, float(value), int(step)) for name, value, step in points if np.isfinite(value))
+    """Without what is undefined, and to the digits that one reads; `results.json` keeps them all."""
+    return ((name, round(float(value), DIGITS), int(step)) for name, value, step in points if np.isfinite(value))
 
 
 def _tags(results: Results) -> dict[str, str]:
@@ -157,10 +161,18 @@ def _tags(results: Results) -> dict[str, str]:
         "device": origin.get("hardware", {}).get("device"),
         "lab.cell": origin.get("cell"),
         "mlflow.source.git.commit": origin.get("commit"),
+        "mlflow.user": _user(),
         "mlflow.source.name": "lab run",
         "mlflow.source.type": "LOCAL",
     }
     return versions | {key: str(value) for key, value in named.items() if value is not None}
+
+
+def _user() -> str | None:
+    """Containers may run as nobody."""
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return None
 
 
 def _flat(prefix: str, node: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
 from contextlib import closing
@@ -14,10 +15,7 @@ from lab.results import load
 from lab.tracking import outbox
 from lab.tracking.outbox import SQLITE, Place, alone
 from lab.tracking.patience import Patience
-
-ABOUT = """One row is a cell: a configuration, trained for all its seeds at once; unfold it for the seeds.
-`accuracy` and the other measures are means over seeds, `_std` the standard deviation, `_low` and `_high` the 95 % interval.
-The run's page has the same as a table, the figures, the accuracy matrix and the whole configuration."""
+from lab.tracking.view import KEY, VIEW, experiment_tags
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -33,11 +31,11 @@ class StoreError(Exception):
 
 
 def import_mlflow(seconds: float) -> Any:
-    """MLflow, silent, with requests that wait ``seconds`` and are not repeated."""
+    """MLflow, silent, with requests that are not repeated and end by themselves some time after ``seconds``."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(max(1, round(seconds)))
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(math.ceil(2 * seconds))
     import mlflow
 
     for name in ("mlflow", "alembic"):  # after the import, which sets levels of its own
@@ -72,16 +70,21 @@ class Store:
         self.patience.alive()
         return found.experiment_id
 
+    def page(self) -> str:
+        """The experiment's place in MLflow's pages, behind the server's address."""
+        view = f"&viewStateShareKey={KEY}" if VIEW in self.client.get_experiment(self.experiment).tags else ""
+        return f"/#/experiments/{self.experiment}/runs?workflowType=machine_learning{view}"
+
     def experiments(self) -> list[str]:
         """The names of the store's experiments."""
         return [experiment.name for experiment in self.client.search_experiments()]
 
-    def send(self, folder: Path) -> None:
-        """Have a run in the store, whole and once, and note it in its directory."""
+    def send(self, folder: Path, again: bool = False) -> None:
+        """Have a run in the store, whole and once, and note it in its directory; ``again`` does not believe an older note."""
         from lab.tracking.sending import Sending
 
         with alone(folder / ".tracking.lock", self.patience):
-            if not outbox.is_sent(folder, self.place):
+            if again or not outbox.is_sent(folder, self.place):
                 sending = Sending(self.client, self.experiment, self.patience, folder, load(folder))
                 outbox.note(folder, self.place, sending.find() or sending.send())
 
@@ -120,7 +123,7 @@ class Store:
         """Another process may make it meanwhile; who comes second takes the first one's."""
         where = _artifacts(self.place.file).as_uri() if self.place.file else None
         try:
-            self.client.create_experiment(name, where, {"mlflow.note.content": ABOUT})
+            self.client.create_experiment(name, where, experiment_tags())
         except self._mlflow.MlflowException:
             if self.client.get_experiment_by_name(name) is None:
                 raise
