@@ -144,7 +144,13 @@ class Adam(StackedOptimizer):
     decoupled = False
 
     def __init__(
-        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: Value = 1e-8, weight_decay: Value = 0.0
+        self,
+        parameters,
+        lr: Value = 1e-3,
+        beta1: Value = 0.9,
+        beta2: Value = 0.999,
+        eps: Value = 1e-8,
+        weight_decay: Value = 0.0,
     ):
         super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
@@ -186,7 +192,13 @@ class AdamW(Adam):
     decoupled = True
 
     def __init__(
-        self, parameters, lr: Value = 1e-3, beta1: Value = 0.9, beta2: Value = 0.999, eps: Value = 1e-8, weight_decay: Value = 0.01
+        self,
+        parameters,
+        lr: Value = 1e-3,
+        beta1: Value = 0.9,
+        beta2: Value = 0.999,
+        eps: Value = 1e-8,
+        weight_decay: Value = 0.01,
     ):
         super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 

@@ -25,10 +25,8 @@ def backward_transfer(R: Array) -> Array:
 
 
 def forgetting(R: Array) -> Array:
-    """``mean_{j<T} (max_{j<=l<T} R[l, j] - R[T, j])`` (Chaudhry et al. 2018), over the rows that were evaluated: ``[M]``."""
-    tasks = R.shape[2]
-    best = [_largest(R[:, j + 1 : tasks, j]) for j in range(tasks - 1)]
-    return _mean(np.stack(best, 1) - R[:, -1, :-1]) if best else np.full(len(R), np.nan)
+    """``mean_{j<T} (max_{1<=l<T} R[l, j] - R[T, j])`` (Chaudhry et al. 2018), over the rows that were evaluated: ``[M]``."""
+    return _mean(_largest(R[:, 1:-1, :-1]) - R[:, -1, :-1]) if R.shape[2] > 1 else np.full(len(R), np.nan)
 
 
 def forward_transfer(R: Array) -> Array:
@@ -81,7 +79,7 @@ def measure(R: Array, curves: dict | None, diverged: list[int | None]) -> tuple[
     values = {f.__name__: f(R) for f in (accuracy, learning_accuracy, backward_transfer, forgetting, forward_transfer)}
     reasons = {}
     single = R.shape[2] == 1
-    joint = not single and np.isnan(R[:, 1:-1]).all()
+    joint = not single and np.isnan(R[:, 1:-1]).all() and not np.isnan(R[:, -1]).all()
     for name in values:
         if single and name in ("backward_transfer", "forgetting", "forward_transfer"):
             reasons[name] = "there is only one task"
@@ -93,7 +91,10 @@ def measure(R: Array, curves: dict | None, diverged: list[int | None]) -> tuple[
     for name in reasons:
         values[name] = np.full(len(R), np.nan)
     lost = np.array([step is not None for step in diverged])
-    return {name: np.where(lost, np.nan, value) for name, value in values.items()}, reasons
+    values = {name: np.where(lost, np.nan, value) for name, value in values.items()}
+    why = "every member diverged" if lost.all() else "not all that it needs was evaluated (evaluation.tasks)"
+    reasons |= {name: why for name, value in values.items() if name not in reasons and np.isnan(value).all()}
+    return values, reasons
 
 
 def _curve_measures(R: Array, curves: dict | None, single: bool, joint: bool, reasons: dict[str, str]) -> dict[str, Array]:

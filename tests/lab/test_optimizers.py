@@ -233,7 +233,7 @@ def test_lists_of_values_live_on_the_device(make):
 
 @pytest.mark.parametrize("value", [-0.1, [0.1, 0.2], "fast", [0.1, -1.0, 0.3], float("inf"), True, None, [0.1, "x", 0.2]])
 def test_what_is_no_rate_is_refused(value):
-    with pytest.raises(UserError, match="optimizer.lr=.*a list of 3"):
+    with pytest.raises(UserError, match=r"optimizer.lr=.*a list of 3"):
         SGD(stacked(), value)
 
 
