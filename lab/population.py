@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state, vmap
 
 from lab.errors import UserError
 from lab.seeding import derive, member_keys
@@ -33,18 +33,25 @@ class Population(nn.Module):
         self.dtype, self.stack, self.members = dtype, stack, len(seeds)
         parameters, buffers = stack_module_state(networks)
         keep = torch.float64 if dtype == torch.float64 else torch.float32
+        turned = _linear_weights(networks[0]) if stack else set()
         for name, value in parameters.items():
-            self.register_parameter(name.replace(".", _DOT), nn.Parameter(value.detach().to(keep)))
+            value = value.detach().to(keep)
+            value = value.mT.contiguous().mT if name in turned else value
+            self.register_parameter(name.replace(".", _DOT), nn.Parameter(value))
         for name, value in buffers.items():
             self.register_buffer(name.replace(".", _DOT), value.to(keep) if value.is_floating_point() else value)
         self.clocks = [name for name in self._buffers if name.split(_DOT)[-1] == "clock"]
         # The skeleton gives structure alone; in a list, so that its parameters are not the population's.
         self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
-        self._run = functional_call
+        self._slots = _slots(self._skeleton[0], [*parameters, *buffers])
 
     @property
     def leaves(self) -> dict[str, nn.Parameter]:
-        """The stacked parameters ``[M, ...]`` by name."""
+        """The stacked parameters ``[M, ...]`` by name.
+
+        Weights of linear layers lie in memory as ``[M, in, out]`` when stacked (the order in which their gradients come from
+        batched products, which would otherwise be copied at every step): ``reshape`` and ``flatten`` them, do not ``view``.
+        """
         return self._parameters
 
     def tick(self, active: Tensor | None = None) -> None:
@@ -57,32 +64,33 @@ class Population(nn.Module):
         return super().train(mode)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        parameters, buffers = self._state()
         if inputs.is_floating_point():
             inputs = inputs.to(self.dtype)
-        if self.stack:
-            outputs = vmap(self._one)(parameters, buffers, inputs)
-        else:
-            outputs = self._in_turn(parameters, buffers, inputs)
+        state = self._state()
+        outputs = vmap(self._one)(state, inputs) if self.stack else self._in_turn(state, inputs)
         return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
 
-    def _state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        parameters = {name.replace(_DOT, "."): value for name, value in self._parameters.items()}
-        if self.dtype == torch.bfloat16:
-            parameters = {name: value.to(self.dtype) for name, value in parameters.items()}
-        return parameters, {name.replace(_DOT, "."): value for name, value in self._buffers.items()}
+    def _state(self) -> list[Tensor]:
+        """Parameters in the dtype of the computation, then buffers: what the skeleton's slots are filled with."""
+        return [*(p.to(self.dtype) for p in self._parameters.values()), *self._buffers.values()]
 
-    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        return self._run(self._skeleton[0], {**parameters, **buffers}, (inputs,))
+    def _one(self, state: list[Tensor], inputs: Tensor) -> Tensor:
+        """One network's outputs: `torch.func.functional_call` without its search for names at every call."""
+        before = [(holder, name, holder[name]) for holder, name, _ in self._slots]
+        try:
+            for holder, name, number in self._slots:
+                holder[name] = state[number]
+            return self._skeleton[0](inputs)
+        finally:
+            for holder, name, value in before:
+                holder[name] = value
 
-    def _in_turn(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    def _in_turn(self, state: list[Tensor], inputs: Tensor) -> Tensor:
         if self.members == 1:
-            split = {name: value.squeeze(0) for name, value in (parameters | buffers).items()}
-            return self._run(self._skeleton[0], split, (inputs.squeeze(0),)).unsqueeze(0)
+            return self._one([value.squeeze(0) for value in state], inputs.squeeze(0)).unsqueeze(0)
         # unbind, not indexing: its backward is one stack, where indexing would add up M zero-filled gradients.
-        split = {name: value.unbind(0) for name, value in (parameters | buffers).items()}
-        each = [{name: value[m] for name, value in split.items()} for m in range(self.members)]
-        return torch.stack([self._run(self._skeleton[0], each[m], (inputs[m],)) for m in range(self.members)])
+        each = zip(*(value.unbind(0) for value in state), strict=True)
+        return torch.stack([self._one(own, inputs[m]) for m, own in enumerate(each)])
 
     def finite(self) -> Tensor:
         """Whose parameters are all finite, bool ``[M]``."""
@@ -114,6 +122,24 @@ def why_not_stacked(make: Callable[[], nn.Module], inputs: Tensor) -> str | None
     return None
 
 
+def _linear_weights(network: nn.Module) -> set[str]:
+    """Names of the weights ``[out, in]`` of linear layers."""
+    return {f"{name}.weight".lstrip(".") for name, module in network.named_modules() if type(module) is nn.Linear}
+
+
+def _slots(skeleton: nn.Module, names: list[str]) -> list[tuple[dict, str, int]]:
+    """Where each tensor belongs: (a submodule's dictionary, key, position in ``names``), shared ones at every place."""
+    named = [*skeleton.named_parameters(), *skeleton.named_buffers()]
+    number = {id(tensor): names.index(name) for name, tensor in named}
+    return [
+        (holder, key, number[id(tensor)])
+        for module in skeleton.modules()
+        for holder in (module._parameters, module._buffers)
+        for key, tensor in holder.items()
+        if tensor is not None
+    ]
+
+
 def _initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "initialisation"))
@@ -124,6 +150,8 @@ def _key_dropout(network: nn.Module, seed: int) -> None:
     """Give every dropout layer of the lab its member's key; torch's own would share masks or depend on the company."""
     for number, (name, module) in enumerate(network.named_modules()):
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise UserError(f"network: layer {name} is torch's {type(module).__name__}; use lab.networks.Dropout, whose masks belong to the member")
+            kind = type(module).__name__
+            advice = "use lab.networks.Dropout, whose masks belong to the member"
+            raise UserError(f"network: layer {name} is torch's {kind}; {advice}")
         if hasattr(module, "key") and hasattr(module, "clock"):
             module.key.copy_(member_keys([seed], f"dropout/{number}")[0])
