@@ -107,21 +107,32 @@ def check(config: dict) -> None:
         if config[section][name] is not None:
             whole(f"{section}.{name}", config[section][name], 1)
     whole("evaluation.batch", config["evaluation"]["batch"], 1)
-    whole("plan.block", config["plan"]["block"], 1)
     clip = config["clip"]
     if clip is not None and not (isinstance(clip, (int, float)) and clip > 0):
         raise invalid("clip", clip, "a number above 0, or null")
     if not isinstance(config["reset_optimizer"], bool):
         raise invalid("reset_optimizer", config["reset_optimizer"], "true or false")
     check_trainer(config["trainer"])
+    check_plan(config["plan"])
+    if not config.get("strategy"):
+        raise UserError("strategy=[]: expected at least one; strategy=naive is plain training")
     for name, node in config["strategy"].items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(
                 f"strategy.{name}: given, but strategy={name} is not among the strategies; "
                 f"add it (strategy=[...,{name}]) or leave its settings out"
             )
-    if not config["strategy"]:
-        raise UserError("strategy=[]: expected at least one; strategy=naive is plain training")
+
+
+def check_plan(plan: dict) -> None:
+    """Refuse wishes about the plan that none could fulfil."""
+    whole("plan.block", plan["block"], 1)
+    if plan["stack"] not in ("auto", True, False):
+        raise invalid("plan.stack", plan["stack"], "auto, true or false")
+    if plan["processes"] != "auto" and (
+        isinstance(plan["processes"], bool) or not isinstance(plan["processes"], int) or plan["processes"] < 1
+    ):
+        raise invalid("plan.processes", plan["processes"], "auto or a whole number from 1 on")
 
 
 INSTEAD = {

@@ -47,7 +47,10 @@ def overrides(arguments: list[str]) -> list[str]:
     place = r"^(?:environment/(?:source|base)@)?(environment[.\w]*\.(source|base))=(?=[\w,]+$)"
     words = [re.sub(place, _group, word) for word in arguments]
     own = [f"file://{Path(folder).expanduser().resolve()}" for folder in os.environ.get("LAB_CONFIG", "").split(":") if folder]
-    return [*words, f"hydra.searchpath=[{','.join(own)}]"] if own else words
+    # Hydra's parser takes the overrides in one piece only: flags go first, wherever they were typed.
+    flags = [word for word in words if word.startswith("-") or not re.search("^~|=", word)]
+    rest = [word for word in words if word not in flags]
+    return [*flags, *rest, *([f"hydra.searchpath=[{','.join(own)}]"] if own else [])]
 
 
 def _group(found: re.Match) -> str:

@@ -117,7 +117,7 @@ class Course:
         # [phase][member]: steps of that member; the phase lasts until the longest is done.
         self.lengths = [[budget.steps_for(s.phases[k]) for s in streams] for k in range(len(streams[0].phases))]
         self.ends = torch.tensor([max(lengths) for lengths in self.lengths]).cumsum(0).tolist()
-        self.spans = list(self._cut())
+        self.spans = list(self.cut())
 
     @property
     def total(self) -> int:
@@ -151,10 +151,10 @@ class Course:
             total += self.budget.epochs * len(phase.examples) if exact else lengths[member] * self.budget.batch_size
         return total
 
-    def _cut(self) -> Iterator[Span]:
-        start = 0
-        for phase, end in enumerate(self.ends):
-            opening = start
+    def cut(self, start: int = 0) -> Iterator[Span]:
+        """The blocks from step ``start`` on."""
+        for phase in range(self.phase_at(start + 1), len(self.ends)):
+            opening, end = self.ends[phase - 1] if phase else 0, self.ends[phase]
             while start < end:
                 stop = min(start + self.block, end, self._next_cut(start))
                 yield Span(
@@ -163,15 +163,13 @@ class Course:
                     checkpoint=self._due("checkpoint", stop) or stop == end or stop == self.every["stop"],
                 )  # fmt: skip
                 start = stop
-                if start == self.every["stop"]:
-                    return
 
     def _due(self, what: str, step: int) -> bool:
         return bool(self.every[what]) and step % self.every[what] == 0
 
     def _next_cut(self, start: int) -> int:
         nexts = [(start // every + 1) * every for every in (self.every["evaluate"], self.every["checkpoint"]) if every]
-        return min([*nexts, self.every["stop"] or self.total])
+        return min([*nexts, self.stop if start < self.stop else self.total])
 
 
 class Order:
@@ -215,7 +213,8 @@ class Blocks:
     """The loader: yields :class:`Block`; sized, since Lightning prefetches from loaders without a length."""
 
     def __init__(self, course: Course):
-        self.course, self.position = course, 0
+        self.course, self.spans = course, course.spans
+        self.position, self.earlier = 0, 0
         self.orders = [Order(s, seed, course.budget) for s, seed in zip(course.streams, course.seeds, strict=True)]
         self.one_task = [
             all(bool((s.phases[k].tasks == s.phases[k].tasks[0]).all()) for s in course.streams)
@@ -223,24 +222,26 @@ class Blocks:
         ]
 
     def __len__(self) -> int:
-        return len(self.course.spans)
+        return self.earlier + len(self.spans)
 
     def __iter__(self) -> Iterator[Block]:
-        while self.position < len(self):
+        while self.position < len(self.spans):
             block = self.block(self.position)
             self.position += 1  # before the yield: the Trainer never asks for one more
             yield block
         self.position = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"position": self.position}
+        """The step reached, and in how many blocks; another sitting may cut blocks elsewhere (``max_steps``)."""
+        step = self.spans[self.position].start if self.position < len(self.spans) else self.course.total
+        return {"step": step, "blocks": self.earlier + self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.position = state["position"]
+        self.spans, self.position, self.earlier = list(self.course.cut(state["step"])), 0, state["blocks"]
 
     def block(self, number: int) -> Block:
         """The block with this number."""
-        span = self.course.spans[number]
+        span = self.spans[number]
         taken = [order.take(span.phase, span.first, span.length) for order in self.orders]
         phases = [s.phases[span.phase] for s in self.course.streams]
         shape = (len(phases), span.length, self.course.budget.batch_size)
@@ -268,6 +269,13 @@ class StreamDataModule(LightningDataModule):
     def __init__(self, course: Course):
         super().__init__()
         self.blocks = Blocks(course)
+
+    def state_dict(self) -> dict[str, int]:
+        """The loader's: a data module is restored before the Trainer asks the loader for its length."""
+        return self.blocks.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.blocks.load_state_dict(state)
 
     def train_dataloader(self) -> Blocks:
         return self.blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import time
 import warnings
@@ -32,7 +33,10 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are there whole or not at all."""
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
-        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+        # To memory first: torch.save wraps a full disk's OSError in a RuntimeError about its own file format.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_whole(Path(path), lambda file: file.write(content.getbuffer()))
 
 
 class Keeper(Callback):
@@ -70,20 +74,25 @@ class Keeper(Callback):
 
 
 class Watch(Callback):
-    """Reports progress in steps, and ends a run whose members have all diverged."""
+    """Reports progress in steps, and ends a run early: at ``stop``, or when all its members have diverged."""
 
-    def __init__(self, report: Report):
-        self.report = report
+    def __init__(self, report: Report, stop: int | None):
+        self.report, self.stop = report, stop
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs, batch: Block, batch_idx: int) -> None:
         self.report(batch.stop)
-        if batch.checkpoint and bool((module.diverged_at >= 0).all()):
+        if batch.stop == self.stop or (batch.checkpoint and bool((module.diverged_at >= 0).all())):
             trainer.should_stop = True
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the newest first."""
     return sorted(folder.glob("step-*.ckpt"), reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was saved."""
+    return int(checkpoint.stem.split("-")[1])
 
 
 def newest_whole(folder: Path) -> Path | None:
@@ -125,11 +134,14 @@ def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, r
     folder.mkdir(parents=True, exist_ok=True)
     for part in folder.glob(".*.part"):  # left by a process that was killed while it wrote
         part.unlink()
+    newest, stop = newest_whole(folder), options["max_steps"]
+    if newest and stop and step_of(newest) >= stop:
+        raise UserError(f"trainer.max_steps={stop}: the run is at step {step_of(newest)} already; name a later one, or none")
     keeper = Keeper(folder, digest)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        fitter = trainer_of(options, [Watch(report), keeper])
-        fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest_whole(folder), weights_only=True)
+        fitter = trainer_of(options, [Watch(report, stop), keeper])
+        fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest, weights_only=True)
     return keeper
 
 

@@ -51,7 +51,8 @@ def test_a_cell_is_a_parent_and_its_members_are_children(make_run, settings, cli
         values = measured.metrics[name]
         half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
         got = [parent.data.metrics[name + end] for end in ("", "_std", "_low", "_high")]
-        np.testing.assert_allclose(got, [values.mean(), values.std(ddof=1), values.mean() - half, values.mean() + half], atol=1e-6)
+        wanted = [values.mean(), values.std(ddof=1), values.mean() - half, values.mean() + half]
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
         np.testing.assert_allclose([child.data.metrics[name] for child in children], values, atol=1e-6)
 
 
@@ -64,10 +65,12 @@ def test_series_are_the_accuracy_tensor_and_the_curves(make_run, settings, clien
     for m, child in enumerate(children[parent.info.run_id]):
         assert series(client, child, "accuracy by task/on task 02") == dict(enumerate(R[m, :, 1]))
         met = series(client, child, "accuracy by task/tasks met")
-        np.testing.assert_allclose([met[1], met[2], met[3]], [R[m, 1, 0], (R[m, 2, 0] + R[m, 2, 1]) / 2, R[m, 3].mean()], atol=1e-6)
+        wanted = [R[m, 1, 0], (R[m, 2, 0] + R[m, 2, 1]) / 2, R[m, 3].mean()]
+        np.testing.assert_allclose([met[1], met[2], met[3]], wanted, atol=1e-6)
         got = series(client, child, "accuracy by step/on task 03")
         assert got == dict(zip(curves["steps"], curves["accuracy"][m, :, 2], strict=True))
-    np.testing.assert_allclose(series(client, parent, "accuracy by task/on task 01")[2], (R[0, 2, 0] + R[1, 2, 0]) / 2, atol=1e-6)
+    mean = series(client, parent, "accuracy by task/on task 01")[2]
+    np.testing.assert_allclose(mean, (R[0, 2, 0] + R[1, 2, 0]) / 2, atol=1e-6)
 
 
 def test_more_points_than_a_call_takes_all_arrive(make_run, settings, client):

@@ -1,0 +1,219 @@
+"""The command line as its users and their scripts meet it: statuses, sentences, nothing half-written."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from lab import cli
+from lab.run import main, overrides
+
+from .lab.forked import SMALL, forked
+
+
+@pytest.fixture
+def run(tmp_path, capfd, monkeypatch):
+    """``run(*words)`` is `lab run` with a small cell: (status, lines of standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LAB_DATA", raising=False)
+    monkeypatch.setattr(sys, "argv", ["lab"])
+
+    def call(*words: str, small: bool = True) -> tuple[int, list[str], str]:
+        GlobalHydra.instance().clear()
+        status = main([*(SMALL if small else ["tracking=off"]), "steps=3", "seeds=2", *words])
+        out, err = capfd.readouterr()
+        return status, out.splitlines(), err
+
+    return call
+
+
+def test_a_run_says_where_its_results_are(run):
+    status, out, err = run("strategy=er", "evaluation.every=2")
+    assert status == 0
+    results = json.loads((Path(out[-1]) / "results.json").read_text())
+    assert {"config", "seeds", "accuracy", "curves", "metrics", "cost"} <= results.keys()
+    members, tasks = 2, 3
+    accuracy = results["accuracy"]
+    assert (len(accuracy), len(accuracy[0]), len(accuracy[0][0])) == (members, tasks + 1, tasks)
+    points = len(results["curves"]["steps"])
+    assert (len(results["curves"]["accuracy"]), len(results["curves"]["accuracy"][0])) == (members, points)
+    assert len(results["metrics"]["accuracy"]) == members
+    # Twice the batch of 32: three steps a task, three tasks, both directions.
+    assert results["cost"]["passes"] == {"forward": 3 * 3 * 64, "backward": 3 * 3 * 64}
+    assert "er" in err
+    assert "[" in err
+
+
+def test_a_finished_run_is_not_run_again(run):
+    _, first, _ = run()
+    stamp = (Path(first[-1]) / "results.json").stat().st_mtime_ns
+    status, second, _ = run()
+    assert (status, second[-1]) == (0, first[-1])
+    assert (Path(first[-1]) / "results.json").stat().st_mtime_ns == stamp
+
+
+def test_multirun_prints_a_folder_for_each_job_and_goes_on_after_a_failure(run):
+    status, out, err = run("-m", "strategy=naive,er", "batch_size=-1,8")
+    assert status == 2
+    assert len(out) == 2
+    assert all((Path(line) / "results.json").exists() for line in out)
+    assert err.count("batch_size=-1") == 2
+    assert not list(Path().glob("multirun.yaml"))
+
+
+def test_seeds_can_be_named_and_swept_over(run):
+    _, out, _ = run("seeds=[3,7]")
+    assert json.loads((Path(out[-1]) / "results.json").read_text())["seeds"] == [3, 7]
+
+
+def test_hydras_own_habits(run, capfd):
+    status, out, _ = run("--cfg", "job", "strategy=er")
+    assert status == 0
+    assert "memory: 500" in "\n".join(out)
+    with pytest.raises(SystemExit) as stopped:
+        run("--help")
+    assert stopped.value.code in (0, None)
+    assert "environment" in capfd.readouterr().out
+
+
+WRONG = {
+    "strategy=err": "Did you mean er?",
+    "environment=splt": "Did you mean split?",
+    "environment.tsks=3": "Did you mean environment.tasks?",
+    "strategy.er.memory=4": "strategy.er.memory",
+    "strategy=[er,er]": "names a strategy twice",
+    "strategy=[]": "expected at least one",
+    "trainer.precision=16-mixed": "bf16",
+    "trainer.precision=8": "expected one of",
+    "trainer.accelerator=tpu": "expected one of",
+    "+trainer.limit_train_batches=4": "trainer.max_steps",
+    "+trainer.gradient_clip_val=1": "clip",
+    "+trainer.detect_anomlay=true": "Did you mean detect_anomaly?",
+    "+trainer.profiler=nonsense": "Lightning refuses",
+    "+trainer.callbacks.mine._target_=os.getcwd": "LAB_PACKAGES",
+    "+network._target_=torch.hub.os.path.join": "_target_",
+    "batch_size=-1": "whole number from 1 on",
+    "batch_size=2.5": "whole number from 1 on",
+    "epochs=0": "whole number from 1 on",
+    "optimizer.lr=-1": "number from 0 on",
+    "optimizer.lr=[0.1,0.2,0.3]": "a list of 2",
+    "optimizer.momentum=fast": "number from 0 on",
+    "clip=-1": "above 0",
+    "outputs=none": "all, seen, current",
+    "evaluation.every=0": "whole number from 1 on",
+    "evaluation.split=validation": "environment.validation",
+    "network.width=0": "whole number from 1 on",
+    "network.dropout=1.5": "[0, 1)",
+    "network=tagger": "network",
+    "environment.tasks=-2": "whole number from 1 on",
+    "environment.scenario=clas": "one of domain",
+    "environment.validation=1": "[0, 1)",
+    "environment.source=mnist": "data.dir",
+    "seeds=0": "whole number from 1 on",
+    "seeds=[1,1]": "different whole numbers",
+    "seeds=many": "whole number from 1 on",
+    "seeds=[1": "input",
+    "plan.processes=0": "auto or a whole number",
+    "plan.stack=maybe": "auto, true or false",
+    "paths.runs=/proc/nowhere": "/proc/nowhere",
+    "experiment=nothing": "experiment",
+}
+
+
+@pytest.mark.parametrize("word", WRONG)
+def test_a_mistake_gets_one_sentence_and_leaves_nothing(run, word):
+    status, out, err = run(word, small=False)
+    assert status == 2, err
+    assert not out
+    assert "Traceback" not in err
+    assert WRONG[word] in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(Path().rglob("config.yaml"))
+
+
+def test_more_tasks_than_classes(run):
+    status, _, err = run("environment=split", "environment.tasks=11", small=False)
+    assert (status, "at most 10" in err) == (2, True)
+
+
+def test_a_strategy_settings_without_the_strategy(run, tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ghost.yaml").write_text("# @package _global_\nstrategy:\n  er:\n    memory: 5\n")
+    monkeypatch.setenv("LAB_CONFIG", str(tmp_path))
+    status, _, err = run("experiment=ghost", small=False)
+    assert status == 2
+    assert "strategy.er" in err
+
+
+def test_a_member_that_diverges_is_reported_and_leaves_the_others(run):
+    config = ("optimizer.lr=[0.1,1e30]", "steps=12", "evaluation.every=4", "checkpoint.every=4")
+    status, out, err = run(*config)
+    assert status == 0
+    results = json.loads((Path(out[-1]) / "results.json").read_text())
+    _, alone, _ = run("seeds=[0]", "optimizer.lr=0.1", *config[1:])
+    sound = json.loads((Path(alone[-1]) / "results.json").read_text())
+    assert results["diverged"][0] is None
+    assert 1 <= results["diverged"][1] <= 4
+    assert results["metrics"]["accuracy"] == [pytest.approx(sound["metrics"]["accuracy"][0], abs=0.02), None]
+    assert results["accuracy"][1][1:] == [[None] * 3] * 3
+    assert all(point is None for row in results["curves"]["accuracy"][1][2:] for point in row)
+    assert "diverged" in err
+    assert "seed 1 at step" in err
+
+
+def test_a_run_all_of_whose_members_diverge_ends(run):
+    status, out, _ = run("optimizer.lr=1e30", "steps=12", "checkpoint.every=4")
+    assert status == 0
+    assert json.loads((Path(out[-1]) / "results.json").read_text())["metrics"]["accuracy"] == [None, None]
+
+
+def test_full_disk_is_one_sentence_and_the_run_goes_on_later(run, tmp_path):
+    """A limit on the size of files stands in for a full disk: the write fails in the same call with the same exception."""
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
+        sys.stderr = io.StringIO()
+        GlobalHydra.instance().clear()
+        status = main([*SMALL, "steps=3", "seeds=2"])
+        said = sys.stderr.getvalue()
+        assert status == 1
+        assert "Traceback" not in said
+        assert "the same command goes on" in said
+
+    assert forked(limited) == 0
+    assert not list(tmp_path.rglob("results.json"))
+    status, _, _ = run()
+    assert status == 0
+
+
+def test_two_commands_on_one_run_directory(run):
+    from lab.workers import locked
+
+    _, out, _ = run()
+    folder = Path(out[-1])
+    (folder / "results.json").unlink()
+    with locked(folder):
+        status, _, err = run()
+    assert status == 2
+    assert "another process" in err
+
+
+def test_sources_are_groups_whatever_the_environment():
+    assert overrides(["environment.source=mnist"]) == ["environment/source=mnist"]
+    assert overrides(["environment.source._target_=x"]) == ["environment.source._target_=x"]
+
+
+def test_unknown_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lab", "rnu"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert "rnu" in capsys.readouterr().err
