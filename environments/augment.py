@@ -23,9 +23,7 @@ def augment(inputs: Tensor, noise: Tensor, padding: int, flip: bool) -> Tensor:
     height, width = inputs.shape[-2:]
     images, noise = inputs.flatten(0, 1), noise.flatten(0, 1)
     padded = F.pad(images, (padding,) * 4)
-    places = 2 * padding + 1
-    # a product of two float32 below and up to `places` may round up to it
-    top, left = ((noise[:, :2] * places).long().clamp(max=2 * padding)).unbind(1)
+    top, left = (noise[:, :2] * (2 * padding + 1)).long().unbind(1)
     rows = top[:, None] + torch.arange(height, device=inputs.device)
     columns = torch.arange(width, device=inputs.device).expand(len(images), -1)
     if flip:

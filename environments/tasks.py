@@ -31,7 +31,8 @@ def repeated_labels(classes: int, tasks: int, scenario: str) -> tuple[list[Tenso
 def source_of(given: object) -> Data:
     """``given``, which must be the data of a source."""
     if not isinstance(given, Data):
-        raise invalid("environment.source", given, "a source: one of `lab list`, or your own that returns lab.protocols.Data")
+        expected = "a source: one that `lab list` names, or your own that returns lab.protocols.Data"
+        raise invalid("environment.source", _kind(given), expected)
     return given
 
 
@@ -46,7 +47,7 @@ def images_of(given: object) -> Data:
 def base_of(given: object) -> Environment:
     """``given``, which must be an environment."""
     if not (hasattr(given, "stream") and hasattr(given, "data")):
-        raise invalid("environment.base", given, "an environment to wrap, e.g. environment.base=split")
+        raise invalid("environment.base", _kind(given), "an environment to wrap, e.g. environment.base=split")
     return given
 
 
@@ -60,3 +61,8 @@ def numbers(given: object) -> list | None:
     """``given`` as a list of numbers, None if it is none."""
     sound = isinstance(given, (list, tuple)) and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in given)
     return list(given) if sound else None
+
+
+def _kind(given: object) -> object:
+    """A value of the configuration as it is, of anything else its kind."""
+    return given if given is None or isinstance(given, (str, int, float)) else type(given).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from environments.sources.common import ARRAYS, UNREADABLE, data, fetch, folder, load, missing, unreadable
+from environments.sources.common import ARRAYS, UNREADABLE, data, fetch, folder, load, missing, unreadable, wanted
 from lab.protocols import Data, UserError
 
 SHAPE = (3, 32, 32)
@@ -31,7 +31,7 @@ def image_set(
     if root and jpeg.exists():
         return data(name, _decoded(load(jpeg, key, JPEG), f"{key}={jpeg}"), f"{key}={jpeg}", SHAPE)
     pickles = [root / file for split in files.values() for file in split] if root else []
-    if download and not (root and _all_there(pickles)):
+    if wanted(download) and not (root and _all_there(pickles)):
         fetch(torchvision_name, root)
         pickles = [root / file for split in files.values() for file in split]
     if root and _all_there(pickles):

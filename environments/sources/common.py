@@ -88,6 +88,13 @@ def missing(name: str, looked: list[Path], remedy: str) -> UserError:
     return UserError(f"environment.source={name}: the data are not there; looked for {places}. {remedy}")
 
 
+def wanted(download: object) -> bool:
+    """``data.download``, which must be true or false."""
+    if not isinstance(download, bool):
+        raise invalid("data.download", download, "true or false")
+    return download
+
+
 def fetch(torchvision_name: str, root: Path | None) -> None:
     """Download a data set by torchvision into ``root``, in its layout."""
     from torchvision import datasets

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from environments.sources.common import UNREADABLE, data, fetch, folder, load, missing, unreadable
+from environments.sources.common import UNREADABLE, data, fetch, folder, load, missing, unreadable, wanted
 from lab.protocols import Data
 
 FILES = {
@@ -29,7 +29,7 @@ def image_set(name: str, torchvision_name: str, dir: str | None, download: bool,
     if root and (root / f"{name}.npz").exists():
         return data(name, load(root / f"{name}.npz", key), f"{key}={root / name}.npz", SHAPE)
     folders = ([root / torchvision_name / "raw", root] if root else []) + ([system] if system else [])
-    if download and not any(map(_complete, folders)):
+    if wanted(download) and not any(map(_complete, folders)):
         fetch(torchvision_name, root)
     for place in folders:
         if _complete(place):

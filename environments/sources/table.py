@@ -46,6 +46,8 @@ def ordered(name: str, file: Path, key: str, standardise: str) -> Data:
     x, y = arrays["x"], arrays["y"]
     if x.ndim == 2 and standardise == "running" and np.issubdtype(x.dtype, np.number) and np.isfinite(x).all():
         x = running(x)
+    if x.ndim == 2 and len(x) == 1:
+        raise UserError(f"{key}={file}: x has one row; expected at least two, in order of time")
     cut = len(x) - max(1, round(LATEST * len(x)))
     whole = data(name, {"x_train": x, "y_train": y, "x_test": x[cut:], "y_test": y[cut:]}, f"{key}={file}")
     inputs, targets = whole.train.inputs, whole.train.targets

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from environments.split import Split
 from lab.errors import UserError
+from lab.protocols import SCENARIOS, Data, Examples
 
 
-@given(classes=st.integers(1, 12), seed=st.integers(0, 2**32), scenario=st.sampled_from(["class", "task", "domain"]), d=st.data())
+@given(classes=st.integers(1, 12), seed=st.integers(0, 2**32), scenario=st.sampled_from(SCENARIOS), d=st.data())
 @settings(max_examples=40, deadline=None)
 def test_every_class_is_in_exactly_one_task(make, classes, seed, scenario, d):
     possible = [t for t in range(1, classes + 1) if scenario != "domain" or classes % t == 0]
@@ -75,8 +76,6 @@ def test_options_out_of_range_are_refused(make, options, key):
 
 
 def test_sources_that_cannot_be_split_are_refused(make):
-    from lab.protocols import Data, Examples
-
     tagged = make(4)
     tokens = Examples(torch.zeros(8, 3, dtype=torch.int64), torch.arange(24).view(8, 3) % 4)
     with pytest.raises(UserError, match=r"environment\.source=tags: expected a source with one label an example"):

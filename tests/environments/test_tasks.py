@@ -4,8 +4,10 @@ from hypothesis import strategies as st
 
 from environments.tasks import hold_out, repeated_labels
 
+ROWS = st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True)
 
-@given(rows=st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True), share=st.floats(0, 0.99), seed=st.integers(0, 99))
+
+@given(rows=ROWS, share=st.floats(0, 0.99), seed=st.integers(0, 99))
 @settings(max_examples=80, deadline=None)
 def test_held_out_rows_are_a_share_apart(rows, share, seed):
     train, held = hold_out(torch.tensor(rows), share, seed, 2)

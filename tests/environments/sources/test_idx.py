@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from environments.sources import idx
 from environments.sources.fashion_mnist import fashion_mnist
 from environments.sources.mnist import mnist
 from lab.errors import UserError
@@ -62,8 +61,9 @@ def test_what_is_not_there_is_told_with_the_ways_to_get_it(tmp_path, monkeypatch
     monkeypatch.setattr("environments.sources.fashion_mnist.DEBIAN", tmp_path / "datasets" / "fashion-mnist")
     with pytest.raises(UserError) as told:
         fashion_mnist(str(tmp_path))
-    for part in ("environment.source=fashion_mnist", str(tmp_path / "fashion_mnist.npz"), str(tmp_path / "FashionMNIST" / "raw"),
-                 "data.dir", "LAB_DATA", "data.download=true", "Debian's package dataset-fashion-mnist"):  # fmt: skip
+    for place in (tmp_path / "fashion_mnist.npz", tmp_path / "FashionMNIST" / "raw", tmp_path / "datasets" / "fashion-mnist"):
+        assert str(place) in str(told.value)
+    for part in ("environment.source=fashion_mnist", "data.dir", "LAB_DATA", "data.download=true", " dataset-fashion-mnist."):
         assert part in str(told.value)
     with pytest.raises(UserError, match=r"no place \(data\.dir is not set\)"):
         mnist()
@@ -95,7 +95,7 @@ def test_downloading_is_only_done_when_asked_for(tmp_path, monkeypatch):
         raise RuntimeError("Error downloading train-images\nand more")
 
     monkeypatch.setattr("torchvision.datasets.MNIST", offline)
-    with pytest.raises(UserError, match=r"data\.download=true: MNIST could not be fetched .*\(Error downloading train-images\)"):
+    with pytest.raises(UserError, match=r"data\.download=true: MNIST could not be fetched .*\(Error downloading train-"):
         mnist(str(tmp_path / "elsewhere"), download=True)
 
 
@@ -134,7 +134,7 @@ def test_damaged_compression(tmp_path):
 
 def test_images_of_another_size_are_no_mnist(tmp_path):
     np.savez(tmp_path / "mnist.npz", x_train=X[:, :8, :8], y_train=Y, x_test=X[:3, :8, :8], y_test=Y[:3])
-    with pytest.raises(UserError, match=r"mnist\.npz: x_train holds uint8 examples of shape \[1, 8, 8\]; expected .*\[1, 28, 28\]"):
+    with pytest.raises(UserError, match=r"mnist\.npz: x_train holds uint8 examples of shape \[1, 8, 8\]; .*\[1, 28, 28\]"):
         mnist(str(tmp_path))
     np.savez(tmp_path / "mnist.npz", x_train=X / 255, y_train=Y, x_test=X[:3] / 255, y_test=Y[:3])
     with pytest.raises(UserError, match=r"x_train holds float32 examples of shape \[28, 28\]"):
@@ -145,10 +145,6 @@ def test_the_npz_comes_first(tmp_path):
     write(tmp_path)
     np.savez(tmp_path / "mnist.npz", x_train=X[:3], y_train=Y[:3], x_test=X[:3], y_test=Y[:3])
     assert len(mnist(str(tmp_path)).train) == 3
-
-
-def test_the_idx_reader_has_the_files_names():
-    assert set(idx.FILES) == {"x_train", "y_train", "x_test", "y_test"}
 
 
 def test_sources_get_their_place_from_data_dir(tmp_path):
