@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     try:
         sys.argv[1:] = overrides(arguments)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         return _say(explained(error), USERS)
     except OSError as error:
         return _say(f"{error.filename or 'paths.runs'}: {error.strerror or error}", USERS)
@@ -109,6 +109,8 @@ def _job(composed: Any) -> int:
         return OK
     except (UserError, OmegaConfBaseException) as error:
         return _say(error, USERS)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        raise KeyboardInterrupt from None
     except OSError as error:
         where, what = error.filename or "paths.runs", error.strerror or error
         return _say(f"{where}: {what}; what was checkpointed is kept, the same command goes on", OURS)

@@ -35,16 +35,16 @@ def member_keys(seeds: list[int], purpose: str) -> Tensor:
 
 def _mix(x: Tensor) -> Tensor:
     """A 32-bit integer hash on int64 words (constants of Wellons' `lowbias32`, 2018)."""
-    x = (x ^ (x >> 16)) * 0x7FEB352D & _WORD
-    x = (x ^ (x >> 15)) * 0x846CA68B & _WORD
-    return x ^ (x >> 16)
+    x = (x ^ (x >> 16)).mul_(0x7FEB352D).bitwise_and_(_WORD)
+    x = (x >> 15).bitwise_xor_(x).mul_(0x846CA68B).bitwise_and_(_WORD)
+    return (x >> 16).bitwise_xor_(x)
 
 
 def bits(keys: Tensor, clock: Tensor, count: int) -> Tensor:
     """24 random bits, int64 ``[..., count]``, for keys and clocks ``[...]`` (int64): equal ones give equal bits, anywhere."""
-    word = _mix(keys ^ _mix(clock & _WORD)).unsqueeze(-1)
-    offset = torch.arange(count, device=keys.device) * _GOLDEN
-    return _mix(word + offset & _WORD) >> 8
+    word = _mix(keys + clock * _GOLDEN & _WORD).unsqueeze(-1)
+    offset = torch.arange(0, count * _GOLDEN, _GOLDEN, device=keys.device)
+    return _mix((word + offset).bitwise_and_(_WORD)) >> 8
 
 
 def uniform(keys: Tensor, clock: Tensor, count: int) -> Tensor:

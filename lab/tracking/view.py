@@ -16,12 +16,11 @@ A run's page has them as a table, the figures, the accuracy matrix and the whole
 
 METRICS = ("accuracy", "accuracy_low", "accuracy_high", "learning_accuracy", "forgetting", "backward_transfer", "seeds")
 PARAMS = ("optimizer.lr", "batch_size", "network")
-NAME = "tags.`mlflow.runName`"
 
 
 def experiment_tags() -> dict[str, str]:
     """Tags for a new experiment."""
     columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{name}`" for name in PARAMS]
-    widths = {NAME: 320, **{column: 90 + 2 * len(column) for column in columns}}
-    view = {"selectedColumns": columns, "columnOrder": [NAME, *columns], "columnWidths": widths}
+    widths = {column: 60 + 3 * len(column) for column in columns}
+    view = {"selectedColumns": columns, "columnOrder": columns, "columnWidths": widths}
     return {"mlflow.note.content": ABOUT, "mlflow.experimentKind": "custom_model_development", VIEW: json.dumps(view)}
