@@ -109,7 +109,7 @@ def fit(learner: ContinualLearner, blocks: Blocks | None = None, until: int | No
     """Train over the course, or up to its block number ``until``, as a Trainer would; the loader, as it then stands."""
     blocks = blocks or Blocks(learner.course)
     learner.optimizers = lambda: learner.optimizer
-    while blocks.position < (len(blocks) if until is None else until):
+    while blocks.position < (len(blocks.spans) if until is None else until):
         number = blocks.position
         blocks.position += 1
         learner.training_step(blocks.block(number), number)
