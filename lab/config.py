@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import sys
 import re
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def locate(key: str, target: str) -> Any:
     package = str(target).split(".")[0]
     if package not in allowed:
         raise invalid(f"{key}._target_", target, f"something in {', '.join(allowed)}; name your own packages in LAB_PACKAGES")
+    if package not in OWN_PACKAGES and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's package may lie in the folder that the command is given in
     module, _, name = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
