@@ -10,7 +10,8 @@ from lab.protocols import Strategy, Stream
 class Cumulative(Strategy):
     """Task k is trained on the union of the data of tasks 1..k.
 
-    With a budget in ``epochs`` a later task takes more steps, since it has more data; with ``steps`` all take as many.
+    With a budget in ``epochs`` a later task takes more steps, since it has more data; with ``steps`` all take as many. Most
+    examples are met again and again, so accuracy before training is not measured.
     """
 
     def rewrite(self, stream: Stream) -> Stream:
@@ -22,4 +23,4 @@ class Cumulative(Strategy):
             )
             for k, phase in enumerate(stream.phases)
         )
-        return replace(stream, phases=phases)
+        return replace(stream, phases=phases, prequential=False)

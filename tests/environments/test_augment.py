@@ -5,7 +5,11 @@ from hypothesis import strategies as st
 
 from environments.augment import augment
 from environments.split import Split
+from lab.experiment import Experiment
+from lab.plan import Plan
 from lab.reader import Reader
+from lab.stream import Blocks
+from lab.testing import composed
 
 
 def one_at_a_time(image: torch.Tensor, noise: list[float], padding: int, flip: bool) -> torch.Tensor:
@@ -83,3 +87,25 @@ def test_choices(make, choice, padding, flip):
     images, noise = torch.rand(1, 5, 1, 4, 4), torch.rand(1, 5, 4)
     assert torch.equal(stream.augment(images, noise), augment(images, noise, padding, flip))
     assert Split(make(), 2).stream(0).augment is None
+
+
+def test_the_stream_and_replayed_samples_are_augmented_by_noise_of_their_own():
+    augmented = ("environment=split", "environment.augment=crop_flip", "environment.padding=2")
+    small = ("tracking=off", "seeds=2", "strategy=er", "network.width=8", "network.depth=1")
+    experiment = Experiment(composed(*augmented, *small))
+    learner = experiment.learner([0, 1], Plan(True, 1, 1, block=2, why="a test"))
+    block = next(iter(Blocks(learner.course)))
+    work = next(block.steps())
+    plain = learner.reader.read(work.examples, work.tasks)[0]
+    stream = learner.current(work).inputs
+    replayed = learner.replay(work.examples, work.tasks, torch.ones_like(work.examples)).inputs
+    for one, other in ((stream, plain), (replayed, plain), (stream, replayed), (stream[0], stream[1])):
+        assert not torch.equal(one, other)
+    assert torch.equal(stream, learner.current(work).inputs), "the same at the same step"
+    learner.clock += 1
+    assert not torch.equal(stream, learner.current(work).inputs)
+    # every image is one of the windows into its padded self
+    image, window = plain[0, 0, 0], replayed[0, 0, 0]
+    padded = torch.nn.functional.pad(image, (2,) * 4)
+    windows = [padded[i : i + 8, j : j + 8] for i in range(5) for j in range(5)]
+    assert any(torch.equal(window, w) or torch.equal(window, w.flip(1)) for w in windows)

@@ -32,6 +32,12 @@ def test_one_pass_is_taken_and_counted():
     assert [course.samples(m) for m in (0, 1)] == [len(experiment.environment.data.train)] * 2
 
 
+@pytest.mark.parametrize("strategy", ["joint", "cumulative"])
+def test_accuracy_before_training_is_not_measured_where_the_order_is_gone(strategy):
+    stream = Experiment(composed(*WORDS, f"strategy={strategy}", "epochs=2")).streams[0]
+    assert not stream.prequential
+
+
 def test_what_is_no_environment_is_refused(make):
     for given in (None, "split", make()):
         with pytest.raises(UserError, match=r"environment\.base=.*expected an environment to wrap"):
