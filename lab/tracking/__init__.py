@@ -12,16 +12,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.errors import UserError
+from lab.errors import UserError, require
 from lab.tracking import outbox
 from lab.tracking.outbox import Place
 from lab.tracking.patience import Patience, Unanswered
 from lab.tracking.store import Store, StoreError
 
-__all__ = ["Place", "page", "publish", "reachable", "send_waiting"]
+__all__ = ["Place", "check", "page", "publish", "reachable", "send_waiting"]
 
 _silent: dict[str, float] = {}
 """When each store was last found silent by this process."""
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Refuse settings that could not serve after hours of training; for before it.
+
+    Raises:
+        UserError: names the key.
+    """
+    for key in ("uri", "experiment"):
+        given = settings.get(key)
+        require(isinstance(given, str) and bool(given.strip()), f"tracking.{key}", given, "a text; tracking=off tracks nowhere")
+    timeout = settings.get("timeout")
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    require(number and 0 < timeout < float("inf"), "tracking.timeout", timeout, "seconds, a number above 0")
 
 
 def publish(folder: Path, settings: dict[str, Any]) -> str | None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lab.errors import UserError
 from lab.results import load
-from lab.tracking import Place, outbox, publish, send_waiting
+from lab.tracking import Place, check, outbox, publish, send_waiting
 from lab.tracking.sending import PARENT, Sending
 
 
@@ -252,6 +253,18 @@ def test_a_damaged_run_does_not_hold_up_the_others(make_run, settings, client):
     assert "not tracked" in warning
     assert str(damaged) in warning
     assert [run.data.tags["lab.folder"] for run in runs_of(client)[0]] == [str(sound)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timeout": 0}, {"timeout": "soon"}, {"timeout": None}, {"timeout": True}, {"uri": None}, {"uri": " "}, {"experiment": 3}],
+)
+def test_settings_that_cannot_serve_are_refused_before_training(wrong):
+    sound = {"enabled": True, "uri": "sqlite:///mlflow.db", "experiment": "x", "timeout": 0.5}
+    check(sound)
+    (key,) = wrong
+    with pytest.raises(UserError, match=f"^tracking.{key}={wrong[key]}: expected"):
+        check(sound | wrong)
 
 
 def test_a_run_with_tracking_off_is_not_sent_with_others(make_run, settings):

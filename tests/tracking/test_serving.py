@@ -1,0 +1,35 @@
+"""`lab dashboard` as a process with MLflow's server in it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+
+@pytest.mark.slow
+def test_it_sends_what_waits_serves_it_and_ends_with_its_workers(make_run, tmp_path):
+    make_run()
+    code = "import sys; from lab.dashboard import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    lab = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        address = lab.stdout.readline().strip()
+        server = address.partition("/#")[0]
+        assert server.startswith("http://127.0.0.1:")
+        assert "/#/experiments/1/runs" in address
+        query = json.dumps({"experiment_ids": ["1"]}).encode()
+        request = urllib.request.Request(f"{server}/api/2.0/mlflow/runs/search", query, {"Content-Type": "application/json"})
+        names = {run["info"]["run_name"] for run in json.load(urllib.request.urlopen(request, timeout=30))["runs"]}
+        assert names == {"er · permuted digits x3 · domain", "seed 3", "seed 7"}
+    finally:
+        lab.send_signal(signal.SIGINT)
+        _, said = lab.communicate(timeout=30)
+    assert lab.returncode == 0, said
+    assert "sent 1 run that waited" in said
+    with pytest.raises(OSError):  # noqa: PT011 - refused or reset
+        urllib.request.urlopen(f"{server}/health", timeout=2)
