@@ -70,8 +70,8 @@ def unreadable(key: str, path: Path, kind: str, error: Exception) -> UserError:
         return UserError(f"{key}={path}: there is no such file")
     reason = (str(error) or type(error).__name__).splitlines()[0]
     if "allow_pickle" in reason:  # NumPy takes whatever it does not know for a pickle
-        objects = "Object arrays" in reason
-        reason = "it holds pickled objects, which could run code" if objects else "it is another kind of file; pickles are not read"
+        within = "Object arrays" in reason
+        reason = "it holds pickled objects, which could run code" if within else "it is another kind of file; pickles are not read"
     return UserError(f"{key}={path}: cannot be read as {kind} ({reason})")
 
 
