@@ -71,7 +71,7 @@ def unreadable(key: str, path: Path, kind: str, error: Exception) -> UserError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     if "allow_pickle" in reason:  # NumPy takes whatever it does not know for a pickle
         within = "Object arrays" in reason
-        reason = "it holds pickled objects, which could run code" if within else "it is another kind of file; pickles are not read"
+        reason = "it holds pickled objects, which could run code" if within else "another kind of file; pickles are not read"
     return UserError(f"{key}={path}: cannot be read as {kind} ({reason})")
 
 
