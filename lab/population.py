@@ -43,7 +43,8 @@ class Population(nn.Module):
         self.clocks = [name for name in self._buffers if name.split(_DOT)[-1] == "clock"]
         # The skeleton gives structure alone; in a list, so that its parameters are not the population's.
         self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
-        self._slots = _slots(self._skeleton[0], [*parameters, *buffers])
+        self._slots = _slots(networks[0], self._skeleton[0], [*parameters, *buffers])
+        self._wide = _widen_normalisation(self._skeleton[0], dtype) if dtype == torch.bfloat16 else set()
 
     @property
     def leaves(self) -> dict[str, nn.Parameter]:
@@ -72,7 +73,8 @@ class Population(nn.Module):
 
     def _state(self) -> list[Tensor]:
         """Parameters in the dtype of the computation, then buffers: what the skeleton's slots are filled with."""
-        return [*(p.to(self.dtype) for p in self._parameters.values()), *self._buffers.values()]
+        narrow = {name: p if name in self._wide else p.to(self.dtype) for name, p in self._parameters.items()}
+        return [*narrow.values(), *self._buffers.values()]
 
     def _one(self, state: list[Tensor], inputs: Tensor) -> Tensor:
         """One network's outputs: `torch.func.functional_call` without its search for names at every call."""
@@ -127,17 +129,32 @@ def _linear_weights(network: nn.Module) -> set[str]:
     return {f"{name}.weight".lstrip(".") for name, module in network.named_modules() if type(module) is nn.Linear}
 
 
-def _slots(skeleton: nn.Module, names: list[str]) -> list[tuple[dict, str, int]]:
-    """Where each tensor belongs: (a submodule's dictionary, key, position in ``names``), shared ones at every place."""
-    named = [*skeleton.named_parameters(), *skeleton.named_buffers()]
+def _slots(network: nn.Module, skeleton: nn.Module, names: list[str]) -> list[tuple[dict, str, int]]:
+    """Where each tensor belongs: (a submodule's dictionary, key, position in ``names``), shared ones at every place.
+
+    What is shared is seen in the network alone: on its way to `meta` the skeleton's tensors went apart.
+    """
+    named = [*network.named_parameters(), *network.named_buffers()]
     number = {id(tensor): names.index(name) for name, tensor in named}
     return [
         (holder, key, number[id(tensor)])
-        for module in skeleton.modules()
-        for holder in (module._parameters, module._buffers)
-        for key, tensor in holder.items()
+        for module, empty in zip(network.modules(), skeleton.modules(), strict=True)
+        for own, holder in ((module._parameters, empty._parameters), (module._buffers, empty._buffers))
+        for key, tensor in own.items()
         if tensor is not None
     ]
+
+
+def _widen_normalisation(skeleton: nn.Module, dtype: torch.dtype) -> set[str]:
+    """Have batch normalisation compute in the precision of its statistics, float32, between layers in ``dtype``; the names of
+    its parameters."""
+    wide = set()
+    for path, module in skeleton.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
+            module.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
+            wide |= {f"{path}.{name}".lstrip(".").replace(".", _DOT) for name in module._parameters}
+    return wide
 
 
 def _initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:

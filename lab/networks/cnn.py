@@ -16,6 +16,8 @@ class CNN(nn.Module):
         if len(shape) != 3:
             wanted = f"images [channels, height, width], and the inputs have shape {list(shape)}; network=mlp takes any"
             raise invalid("network", "cnn", wanted)
+        if min(shape[1:]) < 4:
+            raise invalid("network", "cnn", f"images of at least 4x4, and the inputs have shape {list(shape)}")
         whole("network.channels", channels, 1)
         sizes = [shape[0], channels, 2 * channels]
         bias = norm != "batch"  # which cancels it: left in, it would walk on rounding errors under Adam
