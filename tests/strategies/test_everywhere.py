@@ -1,0 +1,103 @@
+"""Property 4: every strategy works in every environment it claims, both found in the configuration, and resumes inside an
+epoch there with the same bits."""
+
+import numpy as np
+import pytest
+import torch
+
+from lab.config import CONF, build
+from lab.errors import UserError
+from lab.experiment import Experiment
+from lab.plan import Plan
+from lab.protocols import SCENARIOS
+from lab.testing import composed
+from lab.testing.miniature import checkpoint, fit, restored
+
+STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+ENVIRONMENTS = sorted(path.stem for path in (CONF / "environment").glob("*.yaml"))
+SMALL = ("seeds=2", "tracking=off", "batch_size=9", "epochs=1", "network.width=8", "network.depth=1")
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory):
+    """Small images of four classes, and for environments that refuse them a table in order of time; as words."""
+    draw, folder = np.random.default_rng(0), tmp_path_factory.mktemp("sources")
+    images = {f"x_{split}": draw.integers(0, 256, (n, 1, 8, 8), np.uint8) for split, n in (("train", 80), ("test", 16))}
+    labels = {f"y_{split}": np.arange(n) % 4 for split, n in (("train", 80), ("test", 16))}
+    np.savez(folder / "images.npz", **images, **labels)
+    np.savez(folder / "table.npz", x=draw.normal(size=(100, 3)).astype(np.float32), y=np.arange(100) % 2)
+    return [
+        ("environment.source=arrays", f"environment.source.path={folder / 'images.npz'}"),
+        ("environment.source=table", f"environment.source.path={folder / 'table.npz'}"),
+    ]
+
+
+def innermost(node):
+    return innermost(node["base"]) if "base" in node else node
+
+
+@pytest.fixture(scope="module", params=ENVIRONMENTS)
+def configuration(request, sources):
+    """The environment's configuration, with two tasks over the first source that serves."""
+    plain = composed(f"environment={request.param}", *SMALL)
+    base = "environment.base" if "base" in plain["environment"] else "environment"
+    for words in sources:
+        own = [word.replace("environment", base, 1) for word in words]
+        config = composed(f"environment={request.param}", *own, f"{base}.tasks=2", *SMALL)
+        try:
+            build("environment", config["environment"])
+        except UserError as error:
+            assert "environment.source=" in str(error)  # noqa: PT017
+        else:
+            return config
+    return pytest.fail(f"no small source serves {request.param}")
+
+
+def versions(config):
+    """The configuration in each scenario that its environment has."""
+    inner = innermost(config["environment"])
+    before = inner.get("scenario")
+    for scenario in SCENARIOS if before else [None]:
+        if before:
+            inner["scenario"] = scenario
+        yield config
+    if before:
+        inner["scenario"] = before
+
+
+def members(experiment):
+    return experiment.learner([0, 1], Plan(True, 1, 1, block=3, why="a test"))
+
+
+def test_both_are_found():
+    assert {"naive", "er", "joint", "cumulative"} <= set(STRATEGIES)
+    assert {"permuted", "split", "rotated", "online", "blurry", "drift"} <= set(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_serves_where_it_claims_and_is_refused_elsewhere(configuration, strategy):
+    config = configuration | {"strategy": composed(f"strategy={strategy}")["strategy"]}
+    for version in versions(config):
+        stream = build("environment", version["environment"]).stream(0)
+        (made,) = (build(name, node) for name, node in version["strategy"].items())
+        told = all(phase.announced for phase in stream.phases)
+        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told):
+            with pytest.raises(UserError, match=r"serves|must be told"):
+                Experiment(version)
+        else:
+            serves(Experiment(version))
+
+
+def serves(experiment):
+    """A run ends with finite results, and one resumed inside an epoch with the same bits."""
+    whole, stopped, resumed = (members(experiment) for _ in range(3))
+    fit(whole)
+    assert whole.course.total > 4
+    assert whole.population.finite().all()
+    assert not (whole.diverged_at >= 0).any()
+    assert not whole.evaluation.accuracy[:, -1].isnan().any()
+    assert whole.clock.tolist() == [sum(lengths[m] for lengths in whole.course.lengths) for m in range(2)]
+    inside = next(n for n, span in enumerate(whole.course.spans) if n and not span.begins)
+    fit(resumed, restored(resumed, checkpoint(stopped, fit(stopped, until=inside))))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, equal_nan=True)
