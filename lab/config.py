@@ -7,9 +7,10 @@ import hashlib
 import importlib
 import inspect
 import os
-import sys
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lab.errors import UserError, invalid, one_of, whole
@@ -198,8 +199,29 @@ def digest(*parts: str) -> str:
 
 
 def sources(node: Any) -> list[str]:
-    """The source texts of all modules that `_target_`s name, sorted: editing a method makes another cell of it."""
+    """The source texts of all modules that `_target_`s name, and of their neighbours that they import from, sorted: editing a
+    method, or what it shares with others of its folder, makes another cell of it."""
+    return [inspect.getsource(module) for _, module in sorted(_modules(node).items())]
+
+
+def _modules(node: Any) -> dict[str, ModuleType]:
+    found: dict[str, ModuleType] = {}
     if not isinstance(node, dict):
-        return []
-    own = [inspect.getsource(inspect.getmodule(locate("", node["_target_"])))] if "_target_" in node else []
-    return sorted({*own, *(text for value in node.values() for text in sources(value))})
+        return found
+    if "_target_" in node:
+        _add_with_neighbours(inspect.getmodule(locate("", node["_target_"])), found)
+    for value in node.values():
+        found |= _modules(value)
+    return found
+
+
+def _add_with_neighbours(module: ModuleType, found: dict[str, ModuleType]) -> None:
+    """The module and those below its own folder's package that its names come from; of `lab` itself only the module."""
+    folder = module.__name__.rpartition(".")[0]
+    found[module.__name__] = module
+    homes = {getattr(value, "__module__", None) or getattr(value, "__name__", None) for value in vars(module).values()}
+    for name in sorted(
+        home for home in homes if isinstance(home, str) and folder not in ("", "lab") and home.startswith(f"{folder}.")
+    ):
+        if name not in found and name in sys.modules:
+            _add_with_neighbours(sys.modules[name], found)

@@ -58,7 +58,8 @@ def verdict(runs: dict[str, Any]) -> str:
 
     found = paired(runs["naive"].metrics["forgetting"], runs["er"].metrics["forgetting"])
     less = "less" if found.difference > 0 else "more"
-    size = f"{abs(found.difference):.2f} [{min(abs(found.low), abs(found.high)):.2f}, {max(abs(found.low), abs(found.high)):.2f}]"
+    low, high = sorted(map(abs, (found.low, found.high)))
+    size = f"{abs(found.difference):.2f} [{low:.2f}, {high:.2f}]"
     if found.low <= 0 <= found.high:
         return f"undecided: er and naive forget alike as far as {found.seeds} seeds can tell (p = {found.p:.2g})"
     return f"er forgets {less} than naive: {size} of accuracy, p = {found.p:.2g} (sign-flip test), {found.seeds} seeds"

@@ -126,6 +126,7 @@ class Experiment:
         return Course(
             [self.streams[m] for m in members], [seeds[m] for m in members], budget, block,
             self.config["evaluation"]["every"], self.config["checkpoint"]["every"], self.config["trainer"]["max_steps"],
+            self.streams,
         )  # fmt: skip
 
     def learner(self, members: list[int], plan: Plan) -> ContinualLearner:
@@ -171,7 +172,7 @@ class Experiment:
     def _split(self, shares: list[list[int]], plan: Plan, progress: Progress) -> list[Results]:
         """Every share in a process of its own, of one thread each."""
         torch.set_num_threads(1)
-        progress.begin(max(self.course(members, plan.block).stop for members in shares), len(shares))
+        progress.begin(self.course(shares[0], plan.block).stop, len(shares))
         jobs = [partial(self._train, members, plan, self.folder / f"part-{number}") for number, members in enumerate(shares)]
         return side_by_side(jobs, progress.report, (UserError, IncompleteError, OSError))
 

@@ -13,9 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lab.errors import UserError, invalid
+from lab.errors import UserError
 from lab.population import Population, why_not_stacked
 from lab.results import write_whole
+
+WORTH_A_PROCESS = 2.0
+"""Seconds of training from which on a population is split over processes."""
+WORTH_MEASURING_THREADS = 20.0
 
 
 @dataclass(frozen=True)
@@ -46,63 +50,61 @@ def settle(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, members: i
         inputs: one member's batch ``[B, ...]``, to measure with.
         steps: of the whole run.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     refusal = why_not_stacked(make, inputs)
     if refusal and "randomness" in refusal:
-        raise UserError("network: draws random numbers by itself (functional dropout?); use lab.networks.Dropout, whose masks belong to the member")
+        remedy = "use lab.networks.Dropout, whose masks belong to the member"
+        raise UserError(f"network: draws random numbers by itself (functional dropout?); {remedy}")
     if wish["stack"] is True and refusal:
-        raise UserError(f"plan.stack=true: this network cannot be stacked ({refusal}); plan.stack=false runs it member by member")
-    stack, why = _stacked(wish["stack"], refusal, make, inputs, members, device)
+        remedy = "plan.stack=false runs it member by member"
+        raise UserError(f"plan.stack=true: this network cannot be stacked ({refusal}); {remedy}")
+    if device != "cpu":
+        stack = not refusal if wish["stack"] == "auto" else wish["stack"]
+        return Plan(stack, 1, 1, wish["block"], refusal or "on an accelerator, stacking spares launches")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _settle_on_cpu(wish, _Trial(make, inputs, members), steps, refusal)
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Short trainings of a few of the members, to time them."""
+
+    make: Callable[[], nn.Module]
+    inputs: Tensor
+    members: int
+
+    def seconds(self, stack: bool, threads: int = 1) -> float:
+        """Of a step of all members: the shortest of several forward and backward passes."""
+        few = min(self.members, 4)
+        torch.set_num_threads(threads)
+        population, stacked, times = Population(self.make, list(range(few)), stack), torch.stack([self.inputs] * few), []
+        for _ in range(5):
+            begin = time.perf_counter()
+            population(stacked).sum().backward()
+            times.append(time.perf_counter() - begin)
+        return min(times) * self.members / few
+
+
+def _settle_on_cpu(wish: dict, trial: _Trial, steps: int, refusal: str | None) -> Plan:
+    choices = [False] if refusal or trial.members == 1 else [True, False]
+    choices = choices if wish["stack"] == "auto" else [wish["stack"]]
+    seconds = {stack: trial.seconds(stack) for stack in choices}
+    stack = min(seconds, key=seconds.get)
+    names = {True: "stacked", False: "in turn"}
+    words = [refusal or "", *(f"{names[choice]} {1e3 * value:.2f} ms a step" for choice, value in seconds.items())]
+    run = steps * seconds[stack]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = wish["processes"]
     if processes == "auto":
-        # Work below about a second is not worth a second process.
-        size = sum(p.numel() for p in make().parameters()) * inputs.shape[0] * steps * members
-        processes = min(cores, members) if device == "cpu" and size > 1e10 else 1
-    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
-        raise invalid("plan.processes", processes, "auto or a whole number from 1 on")
-    processes = min(processes, members) if device == "cpu" else 1
-    threads = 1
-    if processes == 1 and cores > 1 and device == "cpu":
-        threads, measured = _threads(min(cores, 4), lambda: _seconds(Population(make, [0] * min(members, 4), stack), inputs))
-        why = f"{why}; {measured}"
-    return Plan(stack, processes, threads, wish["block"], why)
-
-
-def _threads(most: int, seconds: Callable[[], float]) -> tuple[int, str]:
-    """One thread or ``most``, which must be clearly faster: threads that wait for each other lose most on a busy machine."""
-    before, times = torch.get_num_threads(), []
-    for threads in (1, most):
-        torch.set_num_threads(threads)
-        times.append(seconds())
-    torch.set_num_threads(before)
-    words = f"1 thread {1e3 * times[0]:.2f} ms a step, {most} threads {1e3 * times[1]:.2f} ms"
-    return (most if times[1] < 0.7 * times[0] else 1), words
-
-
-def _stacked(wish, refusal: str | None, make, inputs: Tensor, members: int, device: str) -> tuple[bool, str]:
-    if wish not in ("auto", True, False):
-        raise invalid("plan.stack", wish, "auto, true or false")
-    if refusal:
-        return False, f"this network cannot be stacked: {refusal}"
-    if wish != "auto":
-        return wish, "as plan.stack says"
-    if members == 1:
-        return False, "there is one member"
-    if device != "cpu":
-        return True, "on an accelerator, stacking spares launches"
-    few = min(members, 4)
-    seconds = {stack: _seconds(Population(make, list(range(few)), stack), inputs) for stack in (True, False)}
-    return seconds[True] <= seconds[False], "measured, %d members: stacked %.2f ms a step, in turn %.2f ms" % (
-        few, 1e3 * seconds[True], 1e3 * seconds[False],
-    )  # fmt: skip
-
-
-def _seconds(population: Population, inputs: Tensor) -> float:
-    """The shortest of several forward and backward passes."""
-    stacked = torch.stack([inputs] * population.members)
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        population(stacked).sum().backward()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+        processes = cores if run > WORTH_A_PROCESS else 1
+    processes, threads = min(processes, trial.members), 1
+    if processes == 1 and cores > 1 and run > WORTH_MEASURING_THREADS:
+        most = min(cores, 4)
+        several = trial.seconds(stack, most)
+        words.append(f"with {most} threads {1e3 * several:.2f} ms")
+        # Threads that wait for each other lose much on a busy machine: they must be clearly faster.
+        threads = most if several < 0.7 * seconds[stack] else 1
+    return Plan(stack, processes, threads, wish["block"], ", ".join(filter(None, words)))

@@ -17,11 +17,13 @@ class Progress:
         self.done = [0] * processes
         if not self.show:
             return
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-        self._bar = Progress(*columns, console=Console(stderr=True))
+        percent, left = rich.TextColumn("{task.percentage:>3.0f}%"), rich.TextColumn("left")
+        named = (rich.TextColumn("{task.description}"), rich.BarColumn(), percent)
+        columns = (*named, rich.TimeElapsedColumn(), left, rich.TimeRemainingColumn())
+        self._bar = rich.Progress(*columns, console=Console(stderr=True))
         self._task = self._bar.add_task(self.name, total=total * processes)
         self._bar.start()
 

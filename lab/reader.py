@@ -43,7 +43,7 @@ class Reader(nn.Module):
         self.register_buffer(name, tensor, persistent=False)
 
     def read(self, examples: Tensor, tasks: Tensor, split: str = "train", noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs ``[M, B, ...]`` and targets ``[M, B, ...]`` for examples ``[M, B]`` as tasks ``[M, B]`` or ``[M, 1]`` show them.
+        """Inputs and targets ``[M, B, ...]`` for examples ``[M, B]`` as tasks ``[M, B]`` or ``[M, 1]`` show them.
 
         ``noise`` ``[M, B, 4]``, uniform, augments the inputs where the stream asks for it.
         """

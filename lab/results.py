@@ -101,7 +101,8 @@ def load(folder: Path) -> Results:
                 if content["curves"]:
                     content["curves"]["accuracy"] = arrays["curves"]
         for name in ("accuracy", "accuracy_without_task", "online_accuracy", "online_baseline"):
-            content[name] = None if content[name] is None else np.array(content[name], dtype=float)
+            given = content.get(name)  # newer fields are absent from older files
+            content[name] = None if given is None else np.array(given, dtype=float)
         if content["curves"]:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
         content["metrics"] = {name: np.array(values, dtype=float) for name, values in content["metrics"].items()}

@@ -131,6 +131,10 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
     from lab.report.summary import cell_name, print_table
     from lab.results import load
 
+    if config["tracking"]["enabled"]:
+        from lab.tracking import check
+
+        check(config["tracking"])
     experiment = Experiment(config)
     with Progress(cell_name(config), config["trainer"]["enable_progress_bar"]) as progress:
         folder = experiment.run(progress)

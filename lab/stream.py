@@ -100,6 +100,9 @@ class Course:
     """The run's plan of steps: phases, their lengths for each member, and where blocks are cut.
 
     A block ends at a task's end, an evaluation, a checkpoint and at ``max_steps``.
+
+    Args:
+        company: the streams of all members of the run, where some are in other processes: all keep the same steps.
     """
 
     def __init__(
@@ -111,12 +114,15 @@ class Course:
         evaluate_every: int | None = None,
         checkpoint_every: int | None = None,
         max_steps: int | None = None,
+        company: list[Stream] | None = None,
     ):
         self.streams, self.seeds, self.budget, self.block = streams, seeds, budget, block
         self.every = {"evaluate": evaluate_every, "checkpoint": checkpoint_every, "stop": max_steps}
         # [phase][member]: steps of that member; the phase lasts until the longest is done.
-        self.lengths = [[budget.steps_for(s.phases[k]) for s in streams] for k in range(len(streams[0].phases))]
-        self.ends = torch.tensor([max(lengths) for lengths in self.lengths]).cumsum(0).tolist()
+        count = range(len(streams[0].phases))
+        self.lengths = [[budget.steps_for(s.phases[k]) for s in streams] for k in count]
+        lasting = [max(budget.steps_for(s.phases[k]) for s in company or streams) for k in count]
+        self.ends = torch.tensor(lasting).cumsum(0).tolist()
         self.spans = list(self.cut())
 
     @property

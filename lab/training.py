@@ -56,9 +56,8 @@ class Keeper(Callback):
 
     def load_state_dict(self, state: dict) -> None:
         if state["digest"] != self.digest:
-            raise UserError(
-                f"{self.folder}: holds a checkpoint of another configuration ({state['digest']}, not {self.digest}); move it away"
-            )
+            other = f"of another configuration ({state['digest']}, not {self.digest})"
+            raise UserError(f"{self.folder}: holds a checkpoint {other}; move it away")
         self.seconds_before = state["seconds"]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:

@@ -31,3 +31,11 @@ def test_pairs_with_an_undefined_value_are_left_out():
     assert (found.seeds, found.difference) == (2, 1.5)
     with pytest.raises(ValueError, match="1 seeds"):
         paired(np.array([1.0, np.nan]), np.zeros(2))
+
+
+def test_the_interval_of_the_tables_is_students_t():
+    from lab.report.summary import interval
+
+    values = np.random.default_rng(1).normal(size=7)
+    expected = stats.t.interval(0.95, 6, loc=values.mean(), scale=stats.sem(values))
+    np.testing.assert_allclose(interval(np.r_[values, np.nan]), [values.mean(), *expected])

@@ -1,0 +1,206 @@
+"""How fast the lab is: beside a bare PyTorch loop and beside Avalanche, on this machine, in one sitting.
+
+    python tests/benchmarks/speed.py                  everything, about half an hour on 2 cores
+    python tests/benchmarks/speed.py --quick          fewer rounds and tasks, a few minutes
+    python tests/benchmarks/speed.py --only steps     steps | whole | answers | memory | tracking, or several
+    python tests/benchmarks/speed.py --markdown FILE --json FILE
+
+Needs `mnist.npz` in --data or LAB_DATA. Contenders take turns (A B A B ...), a figure is the median of its rounds, and only
+ratios are judged: the machine may be shared, and another one is another machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import whole
+from settings import A, B, Setting, arrays, data_folder, write_idx
+
+
+@dataclass
+class Row:
+    """One line of the table; ``target`` is the largest value allowed, None where there is none."""
+
+    what: str
+    value: float
+    unit: str
+    target: float | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return "" if self.target is None else "yes" if self.value <= self.target else "NO"
+
+    @property
+    def shown(self) -> str:
+        return f"{self.value:.3g} {self.unit}".strip()
+
+
+def main() -> None:
+    options = _options()
+    folder = data_folder(options.data)
+    parts = {"answers": answers, "steps": steps, "memory": memory, "tracking": tracking, "whole": end_to_end}
+    rows: list[Row] = []
+    for name in options.only or parts:
+        rows += parts[name](folder, options.quick)
+    print(_table(rows))
+    report = {"machine": _machine(), "quick": options.quick, "rows": [asdict(row) | {"met": row.verdict} for row in rows]}
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    if options.markdown:
+        Path(options.markdown).write_text(_page(rows, options.quick))
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def steps(folder: Path, quick: bool) -> list[Row]:
+    """Time a step: the bare loop, the lab with 1, 5 and 20 members, Avalanche."""
+    import bare
+    import ours
+    import rival
+    import torch
+
+    images = {name: torch.from_numpy(array) for name, array in arrays(folder).items()}
+    floor = bare.Bare(images["x_train"], images["y_train"].long())
+    rows = []
+    with tempfile.TemporaryDirectory() as root:
+        write_idx(folder, Path(root))
+        benchmark = rival.PermutedMNIST(2, seed=0, dataset_root=root)
+        for setting in (A, B):
+            for strategy in ("naive", "er"):
+                contenders: dict[str, Callable[[], float]] = {
+                    f"bare {n}": partial(floor.seconds, setting, strategy, n) for n in sorted({1, _cores()})
+                }
+                contenders["rival"] = partial(rival.seconds, benchmark, setting, strategy, _cores())
+                plans = {}
+                for members in (1, 5, 20):
+                    made = ours.experiment(setting, strategy, members, folder)
+                    plans[members] = made.settle_plan()
+                    contenders[f"lab {members}"] = partial(ours.seconds, made, plans[members])
+                rows += _step_rows(setting, strategy, in_turn(contenders, 3 if quick else 9), plans)
+    return rows
+
+
+def _step_rows(setting: Setting, strategy: str, times: dict[str, float], plans: dict) -> list[Row]:
+    bare = min(time for name, time in times.items() if name.startswith("bare"))
+    where = f"({setting.name}) batch {setting.batch}, {strategy}"
+    rows = [Row(f"{where}: bare loop, a step", 1e3 * bare, "ms", note="the faster of one thread and all")]
+    for members in (1, 5, 20):
+        target = {("a", 1): 1.15, ("b", 1): 1.4, ("b", 20): 0.4}.get((setting.name, members))
+        plan = plans[members]
+        how = f"{'stacked' if plan.stack else 'in turn'}, {plan.processes} process(es) of {plan.threads} thread(s)"
+        rows.append(Row(f"{where}: lab, {members} members, a member's step / bare", times[f"lab {members}"] / members / bare, "", target, how))
+    return [*rows, Row(f"{where}: Avalanche, a step / bare", times["rival"] / bare, "")]
+
+
+def answers(folder: Path, quick: bool) -> list[Row]:
+    """Time the command line's answers."""
+    commands = {"lab --help": ("--help",), "lab run --cfg job": ("run", "--cfg", "job")}
+    times = in_turn({name: partial(whole.answer_seconds, *words) for name, words in commands.items()}, 3 if quick else 7)
+    limits = {"lab --help": 0.5, "lab run --cfg job": 2.0}
+    return [Row(f"`{name}` answers within", time, "s", limits[name]) for name, time in times.items()]
+
+
+def memory(folder: Path, quick: bool) -> list[Row]:
+    note = "10 members, 10 tasks of MNIST at (a), all processes (PSS)"
+    return [Row("peak memory", whole.peak_bytes(folder) / 1e9, "GB", 2.0, note)]
+
+
+def tracking(folder: Path, quick: bool) -> list[Row]:
+    tasks = 2 if quick else 10
+    spent, rest = whole.tracking_seconds(folder, tasks)
+    return [Row("tracking / the run without it", spent / rest, "", 0.03, f"10 seeds at (a), {tasks} tasks; {spent:.1f} s")]
+
+
+def end_to_end(folder: Path, quick: bool) -> list[Row]:
+    """10 seeds of the lab against 10 of Avalanche: import, data, training, evaluation after every task, tracking."""
+    tasks = 2 if quick else 10
+    with tempfile.TemporaryDirectory() as root:
+        write_idx(folder, Path(root))
+        times = in_turn(
+            {
+                "lab": partial(whole.lab_seconds, folder, tasks),
+                "rival": partial(whole.rival_seconds, Path(root), tasks),
+                "lab untracked": partial(whole.lab_seconds, folder, tasks, "tracking=off"),
+                "lab fixed": partial(whole.lab_seconds, folder, 1, "steps=1"),
+            },
+            1 if quick else 2,
+        )
+    rival = times["rival"] * whole.SEEDS / 2
+    note = f"{tasks} tasks of 60,000; Avalanche without logging, 2 seeds in 2 processes at once, times 5"
+    return [
+        Row("end to end, 10 seeds at (a): Avalanche / lab", rival / times["lab"], "times", None, note),
+        Row("end to end, 10 seeds at (a): lab / Avalanche", times["lab"] / rival, "", 1 / 8, "1/12 = 0.083 to aim for"),
+        Row("the same, tracking off", times["lab untracked"] / rival, "", None),
+        Row("lab, 10 seeds end to end", times["lab"], "s"),
+        Row("of it fixed (import, data, one step, figures, tracking)", times["lab fixed"], "s"),
+        Row("Avalanche, 2 seeds at once", times["rival"], "s"),
+    ]
+
+
+def in_turn(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The median of each contender's times, measured in turn: A B C A B C ..., so that a slow minute meets all."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, measure in contenders.items():
+            times[name].append(measure())
+    return {name: median(taken) for name, taken in times.items()}
+
+
+# --- how it is shown --------------------------------------------------------------------------------------------------
+
+
+def _table(rows: list[Row]) -> str:
+    lines = [("what", "value", "at most", "met", "note")]
+    lines += [(r.what, r.shown, "" if r.target is None else f"{r.target:.3g}", r.verdict, r.note) for r in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(4)]
+    return "\n".join("  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip() for line in lines)
+
+
+def _page(rows: list[Row], quick: bool) -> str:
+    command = f"LAB_DATA=DIR .venv/bin/python tests/benchmarks/speed.py{' --quick' if quick else ''} --markdown FILE"
+    machine = ", ".join(f"{name} {value}" for name, value in _machine().items())
+    lines = [
+        "# Speed and memory", "",
+        f"Made by `{command}` (DIR holds `mnist.npz`; `make bench` prints the same table). {machine}.", "",
+        "Permuted MNIST with real images. (a): batch 128, MLP 784-256-256-10. (b): batch 10, MLP 784-100-100-10. `er` keeps",
+        "500 samples and replays as many as come in. Contenders take turns and figures are medians; the machine was shared, so",
+        "read the ratios, not the milliseconds. The bare loop holds float images that were permuted before its clock started.", "",
+        "| what | value | at most | met | note |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    lines += [f"| {r.what} | {r.shown} | {'' if r.target is None else f'{r.target:.3g}'} | {r.verdict} | {r.note} |" for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _machine() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"cores": str(_cores()), "processor": platform.machine(), "torch": version("torch"), "Python": platform.python_version()}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and tasks")
+    parser.add_argument("--only", nargs="+", choices=("answers", "steps", "memory", "tracking", "whole"))
+    parser.add_argument("--data", help="folder with mnist.npz; default: LAB_DATA")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--markdown", metavar="FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

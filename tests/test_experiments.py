@@ -1,0 +1,58 @@
+"""Every file under conf/experiment composes as its header says and runs in miniature."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from lab.config import CONF, seeds_of
+from lab.demo import composed
+from lab.results import load
+
+from .lab.forked import train
+
+FILES = sorted((CONF / "experiment").glob("*.yaml"))
+MINIATURE = [
+    "tracking=off",
+    "trainer.enable_progress_bar=false",
+    "plan.processes=1",
+    "plan.stack=false",
+    "seeds=2",
+    "batch_size=4",
+    "epochs=null",
+    "steps=2",
+    "evaluation.every=null",
+    "evaluation.batch=60",
+]
+
+
+def test_there_are_experiments():
+    assert len(FILES) > 3
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_header_says_the_command(file):
+    lines = file.read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith("# ")
+    command = re.search(rf"lab run .*experiment={file.stem}", file.read_text())
+    assert command, "the header must open with the command that runs it"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_it_runs_in_miniature(file, tmp_path):
+    config = composed([f"experiment={file.stem}", *MINIATURE, f"paths.runs={tmp_path}"])
+    environment = config["environment"]
+    if "base" in environment:
+        environment["base"]["source"] = digits()
+    elif environment["source"]["_target_"].rpartition(".")[2] not in ("elec2", "weather"):
+        environment["source"] = digits()
+    results = load(train(config))
+    assert results.seeds == seeds_of(2)
+    assert not np.isnan(results.metrics["accuracy"]).any()
+
+
+def digits() -> dict:
+    return {"_target_": "environments.sources.digits.digits"}
