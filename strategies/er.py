@@ -11,15 +11,16 @@ from lab.protocols import Batch, Strategy, invalid, whole
 class ER(Strategy):
     """Replay ``replay`` samples a step (null: as many as the current batch) from a memory of ``memory`` samples a member.
 
-    ``balance`` in [0, 1]: weight of the current batch's mean loss, 1 - balance that of the replayed; null: one joint mean.
+    ``balance`` in (0, 1]: weight of the current batch's mean loss, 1 - balance that of the replayed; null: one joint mean.
     """
 
     def __init__(self, memory: int = 500, replay: int | None = None, balance: float | None = None):
         super().__init__()
         self.memory = whole("strategy.er.memory", memory, 1)
         self.replay = None if replay is None else whole("strategy.er.replay", replay, 1)
-        if balance is not None and not 0 <= balance <= 1:
-            raise invalid("strategy.er.balance", balance, "a number in [0, 1], or null for one joint mean")
+        # Not 0: what weighs nothing is not offered to the memory either.
+        if balance is not None and not 0 < balance <= 1:
+            raise invalid("strategy.er.balance", balance, "a number above 0 and up to 1, or null for one joint mean")
         self.balance = balance
 
     def setup(self, learner):

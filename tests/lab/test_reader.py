@@ -22,9 +22,10 @@ def data_of(inputs, targets, classes):
 
 
 def stream_of(labels, views=None, **options):
-    rows = torch.arange(2)
+    rows, views = torch.arange(2), views or [None] * len(labels)
     tasks = tuple(
-        Task(rows, rows, torch.tensor(own), view=None if views is None else torch.tensor(views[t])) for t, own in enumerate(labels)
+        Task(rows, rows, torch.tensor(own), view=None if view is None else torch.tensor(view))
+        for own, view in zip(labels, views, strict=True)
     )
     return Stream(tasks, phase_per_task(tasks), "class", 1 + max(max(own) for own in labels), **options)
 
@@ -34,7 +35,10 @@ TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def test_each_member_sees_its_own_tasks():
-    streams = [stream_of([[0, -1, 1], [-1, 2, 3]], [10, 20], view=shifted), stream_of([[3, 2, 1], [0, 0, 0]], [30, 40], view=shifted)]
+    streams = [
+        stream_of([[0, -1, 1], [-1, 2, 3]], [10, 20], view=shifted),
+        stream_of([[3, 2, 1], [0, 0, 0]], [30, 40], view=shifted),
+    ]
     reader = Reader(data_of(FLOATS, TARGETS, 3), streams)
     examples, tasks = torch.tensor([[0, 1, 2, 5], [3, 4, 5, 0]]), torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]])
     inputs, targets = reader.read(examples, tasks)
@@ -78,7 +82,8 @@ def test_units_of_a_task():
 
 
 def test_training_inputs_alone_are_augmented():
-    reader = Reader(data_of(FLOATS, TARGETS, 3), [stream_of([[0, 1, 2]], augment=lambda inputs, noise: inputs * noise[..., :1])])
+    stream = stream_of([[0, 1, 2]], augment=lambda inputs, noise: inputs * noise[..., :1])
+    reader = Reader(data_of(FLOATS, TARGETS, 3), [stream])
     rows, tasks = torch.tensor([[1, 2]]), torch.zeros(1, 1, dtype=torch.int64)
     noise = torch.full((1, 2, 4), 0.5)
     assert torch.equal(reader.read(rows, tasks, noise=noise)[0][0], FLOATS[1:3] / 2)

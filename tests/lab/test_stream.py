@@ -141,18 +141,6 @@ def test_max_steps_cuts_a_block_and_checkpoints_it():
     assert [(b.stop, b.checkpoint) for b in blocks] == [(4, False), (7, True), (10, True)]
 
 
-def test_a_second_pass_of_the_loader_begins_again():
-    """A sized loader is never run to its end by the Trainer: what the next pass needs is done before the last yield."""
-    blocks = Blocks(course_of([[10]], Budget(4), block=2))
-    iterator = iter(blocks)
-    for _ in range(len(blocks)):
-        next(iterator)
-    assert blocks.position == len(blocks)
-    del iterator
-    blocks.load_state_dict({"step": 0, "blocks": 0})
-    assert len(list(blocks)) == 2
-
-
 def test_orders_come_from_the_members_seed_whatever_the_company():
     def orders(seeds):
         course = Course([stream_of([20, 20]) for _ in seeds], seeds, Budget(5, epochs=2), block=3)

@@ -1,0 +1,297 @@
+"""One step: which units are trained, how samples are weighted, what a diverged member does to the others (nothing)."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lab.networks import MLP, Tagger
+from lab.optimizers import SGD, AdamW
+from lab.protocols import Data, Examples, Strategy, Stream, Task, phase_per_task
+from lab.stream import Blocks, Budget
+from lab.testing.miniature import Miniature, fit, fit_watched, small_learner
+from strategies.er import ER
+
+SEEDS = [3, 8]
+
+
+def first_work(learner, step=0):
+    return [work for block in Blocks(learner.course) for work in block.steps()][step]
+
+
+# --- which output units are trained -----------------------------------------------------------------------------------
+
+
+def head_gradients(learner, work):
+    """The head's gradient ``[M, C, width]`` of a step that is not taken."""
+    batch = learner.current(work)
+    for strategy in learner.strategies:
+        batch = strategy.extend(learner, batch)
+    learner.loss(batch, learner.population(batch.inputs)).sum().backward()
+    return learner.population.leaves["head/weight"].grad, batch
+
+
+def test_in_the_task_scenario_other_heads_get_no_gradient():
+    learner = small_learner(SEEDS, environment=Miniature("task"))
+    gradient, _ = head_gradients(learner, first_work(learner))
+    for m, stream in enumerate(learner.course.streams):
+        own = stream.tasks[0].labels[stream.tasks[0].labels >= 0]
+        others = [unit for unit in range(4) if unit not in own]
+        assert (gradient[m, others] == 0).all()
+        assert (gradient[m, own].abs().sum(1) > 0).all()
+
+
+def test_replayed_samples_are_answered_by_the_head_of_their_own_task():
+    learner = small_learner(SEEDS, environment=Miniature("task"), strategies=(ER(memory=6),))
+    blocks = Blocks(learner.course)
+    fit(learner, blocks, until=next(n for n, span in enumerate(blocks.spans) if span.phase == 1))
+    work = next(blocks.block(blocks.position).steps())
+    batch = learner.strategies[0].extend(learner, learner.current(work))
+    logits = learner.population(batch.inputs)
+    losses = learner.losses(batch, logits)
+    for m, stream in enumerate(learner.course.streams):
+        for b in range(batch.width):
+            labels = stream.tasks[batch.tasks[m, b]].labels
+            units = labels[labels >= 0].sort().values
+            target = (units == batch.targets[m, b]).nonzero().item()
+            expected = F.cross_entropy(logits[m, b, units], torch.tensor(target))
+            torch.testing.assert_close(losses[m, b], expected)
+    assert (batch.tasks[:, batch.current :] == 0).all()
+    assert (batch.tasks[:, : batch.current] == 1).all()
+
+
+@pytest.mark.parametrize(("outputs", "trained"), [("all", {0: 4, 1: 4}), ("seen", {0: 2, 1: 4}), ("current", {0: 2, 1: 2})])
+def test_outputs_in_class_incremental_training(outputs, trained):
+    """How many of the four units get a gradient in the first and the second task of two classes."""
+    learner = small_learner(SEEDS, environment=Miniature("class"), budget=Budget(4, steps=6), outputs=outputs)
+    for block in Blocks(learner.course):
+        learner._prepare(block)
+        gradient, batch = head_gradients(learner, next(block.steps()))
+        for m in range(2):
+            with_gradient = set((gradient[m].abs().sum(1) > 0).nonzero().flatten().tolist())
+            assert len(with_gradient) == trained[block.phase]
+            assert set(batch.targets[m].tolist()) <= with_gradient
+        learner.optimizer.zero_grad()
+
+
+# --- how samples are weighted -----------------------------------------------------------------------------------------
+
+
+def test_padding_takes_no_part_in_the_mean():
+    learner = small_learner(SEEDS, environment=Miniature("domain"), budget=Budget(5))
+    work = next(w for b in Blocks(learner.course) for w in b.steps() if w.weights is not None and (w.weights.sum(1) > 0).all())
+    batch = learner.current(work)
+    losses = learner.losses(batch, learner.population(batch.inputs))
+    expected = torch.stack([losses[m][batch.weights[m] > 0].mean() for m in range(2)])
+    torch.testing.assert_close(learner.loss(batch, learner.population(batch.inputs)), expected)
+
+
+@pytest.mark.parametrize("balance", [None, 0.3, 1.0])
+def test_replay_joins_one_mean_or_two(balance):
+    learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=(ER(memory=6, replay=3, balance=balance),))
+    fit(learner, until=2)
+    batch = learner.current(first_work(learner))
+    joined = learner.strategies[0].extend(learner, batch)
+    assert joined.width == 4 + 3
+    losses = learner.losses(joined, learner.population(joined.inputs))
+    new, old = losses[:, :4].mean(1), losses[:, 4:].mean(1)
+    expected = losses.mean(1) if balance is None else balance * new + (1 - balance) * old
+    torch.testing.assert_close(learner.loss(joined, learner.population(joined.inputs)), expected)
+
+
+def test_the_first_step_of_replay_is_that_of_plain_training():
+    """Nothing is in the memory yet: with either weighting the replayed columns weigh nothing."""
+    for balance in (None, 0.3):
+        plain = small_learner(SEEDS, environment=Miniature("domain"), block=1)
+        replayed = small_learner(SEEDS, environment=Miniature("domain"), strategies=(ER(memory=6, balance=balance),), block=1)
+        fit(plain, until=1)
+        fit(replayed, until=1)
+        for name, value in plain.population.leaves.items():
+            torch.testing.assert_close(replayed.population.leaves[name], value)
+
+
+class Term(Strategy):
+    """A constant pull on the loss, so that two of them add up."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+
+    def loss(self, learner, batch, logits):
+        return self.weight * logits.square().mean((1, 2))
+
+
+def test_terms_of_several_strategies_add_up():
+    learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=(Term(0.5), Term(2.0)))
+    batch = learner.current(first_work(learner))
+    logits = learner.population(batch.inputs)
+    expected = learner.losses(batch, logits).mean(1) + 2.5 * logits.square().mean((1, 2))
+    torch.testing.assert_close(learner.loss(batch, logits), expected)
+
+
+class Scaled(Strategy):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def update_scale(self, learner):
+        return {"head/weight": torch.full((len(learner.seeds), 1, 1), self.factor)}
+
+
+@pytest.mark.parametrize("optimizer", [SGD, AdamW])
+def test_update_scales_multiply(optimizer):
+    def learner_of(*factors):
+        return small_learner(SEEDS, strategies=tuple(map(Scaled, factors)), optimizer=optimizer, block=1)
+
+    start, plain, scaled = learner_of(), learner_of(), learner_of(0.5, 0.5)
+    fit(plain, until=1)
+    fit(scaled, until=1)
+    begun, full, part = (learner.population.leaves["head/weight"] for learner in (start, plain, scaled))
+    torch.testing.assert_close(part - begun, 0.25 * (full - begun), rtol=1e-3, atol=1e-6)
+    assert torch.equal(plain.population.leaves["head/bias"], scaled.population.leaves["head/bias"])
+
+
+def test_gradients_are_clipped_to_each_members_own_norm():
+    learner, norms = small_learner(SEEDS, budget=Budget(4, steps=6), clip=0.01), []
+    step = learner.optimizer.step
+
+    def watching(*_):
+        norms.append(torch.stack([p.grad.flatten(1).norm(dim=1) for p in learner.population.leaves.values()]).norm(dim=0))
+        step()
+
+    learner.optimizer.step = watching
+    fit(learner, until=2)
+    torch.testing.assert_close(torch.stack(norms), torch.full((len(norms), 2), 0.01), rtol=1e-3, atol=0)
+
+
+def test_momentum_is_forgotten_at_a_tasks_begin_where_asked():
+    for reset in (False, True):
+        learner = small_learner(SEEDS, optimizer=partial(SGD, momentum=0.9), reset_optimizer=reset)
+        fit(learner, until=next(n for n, span in enumerate(learner.course.spans) if span.phase == 1))
+        learner.begin(1)
+        assert bool(learner.optimizer.state) is not reset
+
+
+# --- members that diverge ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_a_diverged_member_is_reported_and_frozen_and_the_others_run_on(stack):
+    def learner_of(rates, seeds):
+        return small_learner(
+            seeds, strategies=(ER(memory=6),), optimizer=partial(SGD, lr=rates, momentum=0.9), stack=stack, block=2
+        )
+
+    learner = learner_of([0.05, 1e30, 0.05], [3, 8, 9])
+    frozen = []
+
+    def watch(work, take):
+        before = {name: value[1].clone() for name, value in learner.population.leaves.items()}
+        take()
+        if work.active is not None and not work.active[1]:
+            same = all(torch.equal(learner.population.leaves[n][1].nan_to_num(), v.nan_to_num()) for n, v in before.items())
+            frozen.append(same)
+
+    fit_watched(learner, watch)
+    assert (learner.diverged_at >= 0).tolist() == [False, True, False]
+    assert 1 <= learner.diverged_at[1] <= 3
+    assert frozen
+    assert all(frozen)
+    assert not learner.evaluation.accuracy[0, -1].isnan().any()
+    sound = learner_of([0.05, 0.05, 0.05], [3, 5, 9])
+    fit(sound)
+    for name, value in sound.population.leaves.items():
+        torch.testing.assert_close(learner.population.leaves[name][[0, 2]], value[[0, 2]], rtol=0, atol=1e-6)
+
+
+# --- other kinds of data ----------------------------------------------------------------------------------------------
+
+
+class Sentences:
+    """Tagging: a label for each token, some missing; sentences are met in two tasks."""
+
+    def __init__(self):
+        draw = torch.Generator().manual_seed(0)
+        tokens = torch.randint(0, 20, (24, 6), generator=draw)
+        tags = (tokens % 3).masked_fill(torch.rand(24, 6, generator=draw) < 0.2, -100)
+        examples = Examples(tokens, tags)
+        self.data = Data("sentences", examples, examples, 3, "digest")
+
+    def stream(self, seed):
+        rows = torch.arange(24)
+        tasks = tuple(Task(part, part, torch.arange(3)) for part in rows.chunk(2))
+        return Stream(tasks, phase_per_task(tasks), "domain", 3)
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_a_label_for_every_token(stack):
+    make = partial(Tagger, (6,), 3, vocabulary=20, width=8, window=3)
+    learner = small_learner(
+        SEEDS, make, (ER(memory=6),), partial(AdamW, lr=0.02), Sentences(), Budget(4, epochs=15), stack, curves=20
+    )
+    batch = learner.current(first_work(learner))
+    logits = learner.population(batch.inputs)
+    assert logits.shape == (2, 4, 6, 3)
+    losses = learner.losses(batch, logits)
+    for m in range(2):
+        for b in range(4):
+            torch.testing.assert_close(losses[m, b], F.cross_entropy(logits[m, b], batch.targets[m, b]))
+    fit(learner)
+    assert (learner.evaluation.accuracy[:, -1] > 0.9).all(), "a tag is a function of its token: it can be learnt"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("stack", [True, False])
+def test_other_precisions_train(dtype, stack):
+    learner = small_learner(SEEDS, strategies=(ER(memory=6),), dtype=dtype, stack=stack, budget=Budget(4, epochs=8))
+    fit(learner)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert all(p.dtype == wide for p in learner.population.leaves.values())
+    assert learner.population.finite().all()
+    assert learner.evaluation.accuracy[:, 2, 1].min() > 0.6
+
+
+class Prequential(Miniature):
+    def stream(self, seed):
+        return replace(super().stream(seed), prequential=True)
+
+
+@pytest.mark.parametrize("scenario", ["domain", "class"])
+def test_prequential_accuracy_is_that_before_each_step(scenario):
+    learner = small_learner(SEEDS, partial(MLP, (1, 8, 8), 4, width=16, depth=1), environment=Prequential(scenario))
+    right, met = torch.zeros(2, 2), torch.zeros(2, 2)
+
+    def watch(work, take):
+        batch = learner.current(work)
+        predicted = learner.population(batch.inputs).argmax(-1)
+        for m in range(2):
+            for b in range(4):
+                if work.weights is None or work.weights[m, b] > 0:
+                    right[m, work.tasks[m, 0]] += float(predicted[m, b] == batch.targets[m, b])
+                    met[m, work.tasks[m, 0]] += 1
+        take()
+
+    fit_watched(learner, watch)
+    assert torch.equal(learner.right_before, right)
+    assert torch.equal(learner.met_before, met)
+    assert met.sum(1).tolist() == [learner.course.samples(m) for m in range(2)]
+
+
+def test_boundaries_that_are_not_announced_reach_no_strategy():
+    class Listening(Strategy):
+        def __init__(self):
+            super().__init__()
+            self.heard = []
+
+        def begin_task(self, learner, task):
+            self.heard.append(("begin", task))
+
+        def end_task(self, learner, task):
+            self.heard.append(("end", task))
+
+    for announced, heard in ((True, [("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]), (False, [])):
+        listening = Listening()
+        fit(small_learner(SEEDS, strategies=(listening,), environment=Miniature(announced=announced)))
+        assert listening.heard == heard

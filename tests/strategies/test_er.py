@@ -1,0 +1,59 @@
+"""Experience replay as Chaudhry et al. 2019 describe it; its loss and its trajectory are tested in `tests/lab`."""
+
+import pytest
+import torch
+
+from lab.errors import UserError
+from lab.stream import Budget
+from lab.testing.miniature import Miniature, fit, fit_watched, small_learner
+from strategies.er import ER
+
+
+def test_a_sample_is_not_replayed_in_the_step_it_arrives_in():
+    """The memory is updated behind the step (their algorithm 1)."""
+    strategy = ER(memory=100)
+    learner = small_learner([3, 8], strategies=(strategy,), environment=Miniature("domain"), budget=Budget(4, epochs=1))
+    met = [set(), set()]
+
+    def watch(work, take):
+        examples, tasks, valid = strategy.reservoir.draw(20, learner.clock)
+        for m in range(2):
+            drawn = set(zip(tasks[m][valid[m]].tolist(), examples[m][valid[m]].tolist(), strict=True))
+            assert drawn <= met[m]
+            assert drawn or not met[m]
+        take()
+        for m in range(2):
+            weights = torch.ones(4) if work.weights is None else work.weights[m]
+            met[m] |= {(int(work.tasks[m, 0]), row) for row in work.examples[m][weights > 0].tolist()}
+
+    fit_watched(learner, watch)
+    kept, tasks, filled = strategy.reservoir.contents()
+    for m in range(2):
+        assert set(zip(tasks[m][filled[m]].tolist(), kept[m][filled[m]].tolist(), strict=True)) == met[m]
+
+
+@pytest.mark.parametrize(("replay", "width"), [(None, 4), (7, 7)])
+def test_how_many_are_replayed(replay, width):
+    learner = small_learner([1], strategies=(ER(memory=5, replay=replay),), block=1)
+    fit(learner, until=2)
+    assert learner.passes["backward"] == 2 * (4 + width)
+
+
+def test_its_memory_is_counted():
+    learner = small_learner([1, 2, 3], strategies=(ER(memory=50),))
+    assert 3 * 50 * 8 <= learner.strategies[0].state_bytes() <= 3 * 50 * 8 + 200
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"memory": 0}, "strategy.er.memory=0"),
+        ({"memory": 2.5}, "strategy.er.memory=2.5"),
+        ({"replay": 0}, "strategy.er.replay=0"),
+        ({"balance": 1.5}, "strategy.er.balance=1.5"),
+        ({"balance": 0}, "strategy.er.balance=0"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, key):
+    with pytest.raises(UserError, match=key):
+        ER(**options)
