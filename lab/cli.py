@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+
+COMMANDS = {"run": "run", "demo": "demo", "list": "listing", "dashboard": "dashboard", "doctor": "doctor"}
+"""The module of `lab` whose ``main(arguments) -> status`` each command is."""
 
 USAGE = """lab - a laboratory for continual learning
 
@@ -16,6 +20,7 @@ usage: lab COMMAND [ARGUMENTS]
   dashboard   open what was tracked in MLflow's pages
   doctor      check the installation and the machine
 
+tab completion: eval "$(lab -sc install=bash)"
 exit status: 0 done, 1 ours (or incomplete), 2 a mistake in what was given"""
 
 
@@ -26,30 +31,26 @@ def main() -> None:
         print(USAGE)
         sys.exit(0)
     if command in ("-sc", "--shell-completion"):
-        _complete(rest)
-        return
-    if command == "run":
-        from lab.run import main as job
-    elif command == "demo":
-        from lab.demo import main as job
-    elif command == "list":
-        from lab.listing import main as job
-    elif command == "dashboard":
-        from lab.dashboard import main as job
-    elif command == "doctor":
-        from lab.doctor import main as job
-    else:
-        print(f"lab: there is no command {command}; lab --help lists them", file=sys.stderr)
+        sys.exit(_complete(rest))
+    if command not in COMMANDS:
+        from lab.config import nearest
+
+        print(f"lab: there is no command {command}. {nearest(command, list(COMMANDS))}`lab --help` lists them", file=sys.stderr)
         sys.exit(2)
-    sys.exit(job(rest))
+    sys.exit(importlib.import_module(f"lab.{COMMANDS[command]}").main(rest))
 
 
-def _complete(rest: list[str]) -> None:
-    """Hydra's completion asks `lab` itself; the words of `lab run` are Hydra's."""
+def _complete(rest: list[str]) -> int:
+    """Hydra's completion asks `lab` itself: the commands are ours, the words of `lab run` Hydra's."""
+    line = os.environ.get("COMP_LINE", "")
+    asked = bool(rest) and rest[0].startswith("query=")
+    if asked and not line.startswith("lab run "):
+        typed = line.removeprefix("lab ")
+        print(" ".join(name for name in COMMANDS if name.startswith(typed)))
+        return 0
     from lab.run import main as run
 
-    line = os.environ.get("COMP_LINE", "")
-    if line.startswith("lab run "):
-        os.environ["COMP_LINE"] = "lab " + line[len("lab run ") :]
+    if asked:
+        os.environ["COMP_LINE"] = "lab " + line.removeprefix("lab run ")
         os.environ["COMP_POINT"] = str(int(os.environ.get("COMP_POINT", len(line))) - len("run "))
-    sys.exit(run(["-sc", *rest]))
+    return run(["-sc", *rest])

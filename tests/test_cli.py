@@ -217,3 +217,23 @@ def test_unknown_commands(monkeypatch, capsys):
         cli.main()
     assert stopped.value.code == 2
     assert "rnu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("lab ", "run demo list dashboard doctor"),
+        ("lab d", "demo dashboard doctor"),
+        ("lab run strategy=e", "strategy=er"),
+        ("lab run environment.tas", "environment.tasks="),
+    ],
+)
+def test_tab_completion(monkeypatch, capfd, line, words):
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["lab", "-sc", "query=bash"])
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    assert capfd.readouterr().out.split() == words.split()
