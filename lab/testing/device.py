@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lab.errors import UserError
+from lab.optimizers import StackedOptimizer
 
 _VALUE = "reads a tensor's value (a Python branch on a tensor, .item(), float(), int(), bool(), printing one)"
 _SHAPE = (
@@ -110,8 +111,8 @@ def _within(filename: str, package: Any) -> bool:
     return filename.startswith((str(Path(package.__file__).parent), "<"))
 
 
-def move(module: nn.Module, convert: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Put all parameters and buffers, and the optimiser's state for them, through ``convert``, in place.
+def move(module: nn.Module, convert: Callable[[Tensor], Tensor], optimizer: StackedOptimizer | None = None) -> None:
+    """Put all parameters and buffers, and what the optimiser holds, through ``convert``, in place.
 
     ``Module.to`` does not serve: it keeps no optimiser, and fake tensors cannot take a parameter's place.
     """
@@ -127,6 +128,8 @@ def move(module: nn.Module, convert: Callable[[Tensor], Tensor], optimizer: torc
         optimizer.param_groups[0]["params"] = [new[p] for p in optimizer.param_groups[0]["params"]]
         for old in list(optimizer.state):
             optimizer.state[new[old]] = {key: convert(value) for key, value in optimizer.state.pop(old).items()}
+        for key, value in optimizer.values.items():
+            optimizer.values[key] = convert(value) if isinstance(value, Tensor) else value
 
 
 def to_meta(tensor: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -211,17 +212,14 @@ def survives_a_resume(subject: Subject) -> None:
 def stays_on_the_device(subject: Subject) -> None:
     """never makes the host wait for the device: whole steps run on `meta`"""
     for stack in (True, False):
-        for learner, work in _moments(subject, stack):
-            _step_of(learner, _moved(learner, work, to_meta), "on the meta device")
+        for learner, work in moments(partial(subject.learner, stack=stack)):
+            step_on_meta(learner, work)
 
 
 def leaves_nothing_on_the_cpu(subject: Subject) -> None:
     """makes its tensors on the device of the learner: forward passes run on CUDA tensors (fake ones)"""
-    for learner, work in _moments(subject, stack=True):
-        mode = FakeTensorMode()
-        on_cuda = _moved(learner, work, to_fake_cuda(mode))
-        with mode:
-            _step_of(learner, on_cuda, "on CUDA tensors", backward=False)
+    for learner, work in moments(subject.learner):
+        step_on_fake_cuda(learner, work)
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
@@ -349,12 +347,12 @@ def _compare_resumed(whole: ContinualLearner, resumed: ContinualLearner, at_firs
         )
 
 
-def _moments(subject: Subject, stack: bool) -> Iterable[tuple[ContinualLearner, Work]]:
-    """Learners just before a step, on the CPU: the very first, and in the second task one of all members and one of some."""
-    course = subject.learner(stack=stack).course
+def moments(make: Callable[[], ContinualLearner]) -> Iterator[tuple[ContinualLearner, Work]]:
+    """New learners just before a step, on the CPU: in the run's first block, and in the second task's first and last."""
+    course = make().course
     last = [max(n for n, span in enumerate(course.spans) if span.phase == phase) for phase in range(len(course.phases))]
     for number in dict.fromkeys([0, *(min(e + 1, last[-1]) for e in last[:1]), last[-1]]):
-        learner = subject.learner(stack=stack)
+        learner = make()
         blocks = fit(learner, until=number)
         block = blocks.block(number)
         if block.begins:
@@ -365,24 +363,26 @@ def _moments(subject: Subject, stack: bool) -> Iterable[tuple[ContinualLearner, 
         yield learner, works[-1]
 
 
-def _moved(learner: ContinualLearner, work: Work, convert: Callable[[Tensor], Tensor]) -> Work:
-    """Put a learner, and the work it is given, through ``convert``."""
-    move(learner, convert, learner.optimizer)
-    learner._units = None if learner._units is None else convert(learner._units)
-    return Work(work.number, *(t if t is None else convert(t) for t in (work.examples, work.tasks, work.weights, work.active)))
+def step_on_meta(learner: ContinualLearner, work: Work) -> None:
+    """Take a whole step on the `meta` device; the learner is moved there for good.
+
+    Raises:
+        ContractError: where a value is read, or devices are mixed.
+    """
+    on_meta = _moved(learner, work, to_meta)
+    with in_words("a training step fails on the meta device"), OneDevice():
+        learner.step(on_meta, learner.optimizer.step)
 
 
-def _step_of(learner: ContinualLearner, work: Work, where: str, backward: bool = True) -> None:
-    with in_words(f"a training step fails {where}"), OneDevice():
-        if backward:
-            learner.step(work, learner.optimizer.step)
-        else:
-            _step_without_backward(learner, work)
+def step_on_fake_cuda(learner: ContinualLearner, work: Work) -> None:
+    """Take a step on fake CUDA tensors; the learner is moved there for good. Gradients are ones: autograd has no threads for
+    a device that is not there.
 
-
-def _step_without_backward(learner: ContinualLearner, work: Work) -> None:
-    """A step with gradients of ones: autograd has no threads for a device that is not there."""
-    original = Tensor.backward
+    Raises:
+        ContractError: where a value is read, or devices are mixed.
+    """
+    mode, original = FakeTensorMode(), Tensor.backward
+    on_cuda = _moved(learner, work, to_fake_cuda(mode))
 
     def ones(*_args: Any, **_options: Any) -> None:
         for parameter in learner.population.leaves.values():
@@ -390,9 +390,17 @@ def _step_without_backward(learner: ContinualLearner, work: Work) -> None:
 
     Tensor.backward = ones
     try:
-        learner.step(work, learner.optimizer.step)
+        with mode, in_words("a training step fails on CUDA tensors"), OneDevice():
+            learner.step(on_cuda, learner.optimizer.step)
     finally:
         Tensor.backward = original
+
+
+def _moved(learner: ContinualLearner, work: Work, convert: Callable[[Tensor], Tensor]) -> Work:
+    """Put a learner, and the work it is given, through ``convert``."""
+    move(learner, convert, learner.optimizer)
+    learner._units = None if learner._units is None else convert(learner._units)
+    return Work(work.number, *(t if t is None else convert(t) for t in (work.examples, work.tasks, work.weights, work.active)))
 
 
 # --- what a strategy remembers ----------------------------------------------------------------------------------------

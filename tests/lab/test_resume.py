@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from lab.learner import ContinualLearner
 from lab.results import load
 from lab.training import checkpoints, newest_whole
 
-from .forked import forked, kill, small, train
+from .forked import SMALL, forked, kill, small, train
 
 STEPS = 14  # a task; three tasks
 CELL = (
@@ -194,3 +197,33 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, reference):
     (folder / "step-000000020.ckpt").write_bytes(checkpoints(reference)[0].read_bytes())
     with pytest.raises(UserError, match="another configuration"):
         train(other)
+
+
+def newest_step(runs: Path) -> int:
+    return max((int(path.stem.split("-")[1]) for path in runs.rglob("step-*.ckpt")), default=0)
+
+
+@pytest.mark.slow
+def test_the_command_itself_killed_again_and_again(tmp_path):
+    """`lab run` as a process, killed by SIGKILL three times, each time after it came further."""
+    draw, command = random.Random(11), [sys.executable, "-c", "from lab.cli import main; main()", "run"]
+    words = [*SMALL, *CELL, "steps=400", "evaluation.every=50", "plan.processes=2"]
+    for word in (f"steps={STEPS}", "evaluation.every=5"):
+        words.remove(word)
+    subprocess.run([*command, *words, f"paths.runs={tmp_path / 'whole'}"], check=True, capture_output=True)
+    for _ in range(3):
+        process = subprocess.Popen([*command, *words, f"paths.runs={tmp_path / 'killed'}"], stdout=subprocess.PIPE)
+        before = newest_step(tmp_path / "killed")
+        while process.poll() is None and newest_step(tmp_path / "killed") == before:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.3))
+        assert process.poll() is None, "the run is too short to be killed"
+        process.kill()
+        process.communicate()
+    subprocess.run([*command, *words, f"paths.runs={tmp_path / 'killed'}"], check=True, capture_output=True)
+    ours, theirs = (next((tmp_path / name).glob("*/*/results.json")).parent for name in ("killed", "whole"))
+    for part in ("part-0", "part-1"):
+        a, b = bits(ours / part), bits(theirs / part)
+        assert all(torch.equal(a[name].nan_to_num(9), b[name].nan_to_num(9)) for name in b)
+    np.testing.assert_array_equal(load(ours).accuracy, load(theirs).accuracy)
+    assert load(ours).cost["resumed_from_step"] >= 4 * 3

@@ -1,0 +1,69 @@
+"""Property 3: a training step makes no host synchronisation, with everything that the lab itself can put into it."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from lab.networks import CNN, MLP, SlimResNet18
+from lab.optimizers import SGD, Adam, AdamW
+from lab.stream import Budget
+from lab.testing.miniature import Miniature, small_learner
+from lab.testing.strategy import moments, step_on_fake_cuda, step_on_meta
+from strategies.er import ER
+
+
+def permuted(inputs, table, tasks):
+    """A view that reads a table, as environments' views do."""
+    members = torch.arange(len(table), device=table.device).unsqueeze(1)
+    index = table[members, tasks].expand(-1, inputs.shape[1], -1)
+    return inputs.flatten(2).gather(2, index).view(inputs.shape)
+
+
+def flipped(inputs, noise):
+    return torch.where((noise[..., 0] < 0.5)[..., None, None, None], inputs.flip(-1), inputs)
+
+
+class Everything(Miniature):
+    """A view, an augmentation and a test before every step."""
+
+    def stream(self, seed):
+        stream = super().stream(seed)
+        tasks = tuple(replace(task, view=torch.randperm(64)) for task in stream.tasks)
+        return replace(stream, tasks=tasks, view=permuted, augment=flipped, prequential=True)
+
+
+CASES = {
+    "mlp": {"make": partial(MLP, (1, 8, 8), 4, width=8, dropout=0.2), "optimizer": partial(SGD, lr=[0.1, 0.2, 0.3], momentum=0.9)},
+    "cnn_batch": {"make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="batch"), "optimizer": AdamW, "clip": 0.5},
+    "cnn_group": {"make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="group"), "outputs": "current"},
+    "resnet": {"make": partial(SlimResNet18, (1, 8, 8), 4, filters=2), "optimizer": partial(Adam, lr=[0.1, 0.2, 0.3])},
+    "seen": {"outputs": "seen", "optimizer": partial(SGD, momentum=[0.9, 0.5, 0.0], nesterov=True, weight_decay=0.1)},
+    "bf16": {"dtype": torch.bfloat16, "make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="batch")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [step_on_meta, step_on_fake_cuda])
+@pytest.mark.parametrize("name", CASES)
+def test_whatever_is_in_a_step(name, step):
+    def learner():
+        options = {"environment": Everything("class"), "budget": Budget(4, epochs=1), "strategies": (ER(6, balance=0.5),)}
+        return small_learner([3, 11, 4], **options, **CASES[name])
+
+    *_, last = moments(learner)
+    assert last[1].active is not None, "members rest in it"
+    step(*last)
+
+
+@pytest.mark.parametrize("scenario", ["class", "domain", "task"])
+def test_in_turn_too(scenario):
+    for learner, work in moments(lambda: small_learner([3, 11, 4], environment=Miniature(scenario), stack=False)):
+        step_on_meta(learner, work)
+
+
+def test_nothing_is_left_of_the_checks():
+    """Gradients of ones are a trick of one check: tensors have their own backward pass again."""
+    value = torch.tensor(2.0, requires_grad=True)
+    (value**2).backward()
+    assert value.grad == 4
