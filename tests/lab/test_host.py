@@ -35,7 +35,7 @@ class Everything(Miniature):
 
 
 CASES = {
-    "mlp": {"make": partial(MLP, (1, 8, 8), 4, width=8, dropout=0.2), "optimizer": partial(SGD, lr=[0.1, 0.2, 0.3], momentum=0.9)},
+    "mlp": {"make": partial(MLP, (1, 8, 8), 4, width=8, dropout=0.2), "optimizer": partial(SGD, lr=[0.1, 0.2, 0.3])},
     "cnn_batch": {"make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="batch"), "optimizer": AdamW, "clip": 0.5},
     "cnn_group": {"make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="group"), "outputs": "current"},
     "resnet": {"make": partial(SlimResNet18, (1, 8, 8), 4, filters=2), "optimizer": partial(Adam, lr=[0.1, 0.2, 0.3])},
