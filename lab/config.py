@@ -130,7 +130,8 @@ def check(config: dict) -> None:
 
 def check_plan(plan: dict) -> None:
     """Refuse wishes about the plan that none could fulfil."""
-    whole("plan.block", plan["block"], 1)
+    if plan["block"] != "auto":
+        whole("plan.block", plan["block"], 1)
     if plan["stack"] not in ("auto", True, False):
         raise invalid("plan.stack", plan["stack"], "auto, true or false")
     if plan["processes"] != "auto" and (

@@ -18,7 +18,7 @@ from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
 from lab.errors import UserError, invalid, one_of
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
-from lab.plan import Plan, settle, settled
+from lab.plan import LONGEST_BLOCK, Plan, settle, settled
 from lab.population import Population
 from lab.progress import Progress
 from lab.protocols import Environment, Strategy, Stream
@@ -142,7 +142,7 @@ class Experiment:
         return ContinualLearner(population, self.strategies(), optimizer, reader, course, evaluation, own, *rest)
 
     def settle_plan(self) -> Plan:
-        course = self.course(list(range(len(self.seeds))), self.config["plan"]["block"])
+        course = self.course(list(range(len(self.seeds))), LONGEST_BLOCK)
         reader = Reader(self.environment.data, self.streams)
         rows = torch.arange(self.config["batch_size"]) % len(self.environment.data.train)
         inputs = reader.read(rows.expand(len(self.seeds), -1), torch.zeros(len(self.seeds), 1, dtype=torch.int64))[0][0]

@@ -46,6 +46,11 @@ class StackedOptimizer(torch.optim.Optimizer):
         """The updates for a learning rate of 1, signed so that they are to be subtracted."""
         raise NotImplementedError
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's, without a record for profilers: it is called at every step."""
+        for p in self.param_groups[0]["params"]:
+            p.grad = None if set_to_none or p.grad is None else torch.zeros_like(p.grad)
+
     def reset(self) -> None:
         """Forget all momentum and counts."""
         self.state.clear()

@@ -20,6 +20,8 @@ from lab.results import write_whole
 WORTH_A_PROCESS = 2.0
 """Seconds of training from which on a population is split over processes."""
 WORTH_MEASURING_THREADS = 20.0
+SECONDS_A_BLOCK, LONGEST_BLOCK = 0.2, 64
+"""Between two calls of the Trainer's hooks: they cost about a millisecond, and progress and interrupts wait for them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def settle(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, members: i
         raise UserError(f"plan.stack=true: this network cannot be stacked ({refusal}); {remedy}")
     if device != "cpu":
         stack = not refusal if wish["stack"] == "auto" else wish["stack"]
-        return Plan(stack, 1, 1, wish["block"], refusal or "on an accelerator, stacking spares launches")
+        block = 16 if wish["block"] == "auto" else wish["block"]
+        return Plan(stack, 1, 1, block, refusal or "on an accelerator, stacking spares launches")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -107,4 +110,7 @@ def _settle_on_cpu(wish: dict, trial: _Trial, steps: int, refusal: str | None) -
         words.append(f"with {most} threads {1e3 * several:.2f} ms")
         # Threads that wait for each other lose much on a busy machine: they must be clearly faster.
         threads = most if several < 0.7 * seconds[stack] else 1
-    return Plan(stack, processes, threads, wish["block"], ", ".join(filter(None, words)))
+    block = wish["block"]
+    if block == "auto":
+        block = min(max(int(SECONDS_A_BLOCK * processes / seconds[stack]), 1), LONGEST_BLOCK)
+    return Plan(stack, processes, threads, block, ", ".join(filter(None, words)))

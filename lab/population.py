@@ -73,8 +73,10 @@ class Population(nn.Module):
 
     def _state(self) -> list[Tensor]:
         """Parameters in the dtype of the computation, then buffers: what the skeleton's slots are filled with."""
-        narrow = {name: p if name in self._wide else p.to(self.dtype) for name, p in self._parameters.items()}
-        return [*narrow.values(), *self._buffers.values()]
+        if self.dtype != torch.bfloat16:
+            return [*self._parameters.values(), *self._buffers.values()]
+        narrow = (p if name in self._wide else p.to(self.dtype) for name, p in self._parameters.items())
+        return [*narrow, *self._buffers.values()]
 
     def _one(self, state: list[Tensor], inputs: Tensor) -> Tensor:
         """One network's outputs: `torch.func.functional_call` without its search for names at every call."""

@@ -42,6 +42,8 @@ class Work:
     tasks: Tensor
     weights: Tensor | None
     active: Tensor | None
+    read: tuple[Tensor, Tensor] | None = None
+    """Inputs and targets ``[M, B, ...]``, where they were read ahead."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Block:
     active: Tensor | None
     everyone: tuple[bool, ...]
     """For each step, whether all members take it (known on the host, so that the step need not look)."""
+    full: tuple[bool, ...]
+    """For each step, whether every sample of every member counts: such a step has no weights, whatever block it is in."""
     begins: bool
     ends: bool
     evaluate: bool
@@ -75,7 +79,7 @@ class Block:
     def steps(self, frozen: Tensor | None = None) -> Iterator[Work]:
         """Each step's work; ``frozen`` ``[M]`` members sit it out."""
         for s, everyone in enumerate(self.everyone):
-            weights = None if self.weights is None else self.weights[s]
+            weights = None if self.full[s] else self.weights[s]
             active = None if everyone else self.active[s]
             if frozen is not None:
                 active = ~frozen & self.active[s]
@@ -265,7 +269,8 @@ class Blocks:
         valid = blocked([valid for _, valid in taken]) & active.unsqueeze(2)
         return Block(
             span.start, span.phase, examples, tasks, None if valid.all() else valid.float(), active,
-            tuple(active.all(1).tolist()), span.begins, span.ends, span.evaluate, span.checkpoint,
+            tuple(active.all(1).tolist()), tuple(valid.flatten(1).all(1).tolist()),
+            span.begins, span.ends, span.evaluate, span.checkpoint,
         )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class MLP(nn.Module):
         one_of("network.activation", activation, tuple(ACTIVATIONS))
         layers, units = [], prod(shape)
         for layer in range(depth):
-            layers += [nn.Linear(units, width), ACTIVATIONS[activation](), Dropout(dropout, layer)]
+            layers += [nn.Linear(units, width), ACTIVATIONS[activation](), *([Dropout(dropout, layer)] if dropout else [])]
             units = width
         self.hidden = nn.Sequential(*layers)
         self.head = nn.Linear(units, outputs)

@@ -13,7 +13,11 @@ PYTHON = sys.executable
 LAB = str(Path(sys.executable).with_name("lab"))
 MEMORY = 500
 RATE = 0.1
-IDX = {"x_train": "train-images-idx3-ubyte", "y_train": "train-labels-idx1-ubyte", "x_test": "t10k-images-idx3-ubyte", "y_test": "t10k-labels-idx1-ubyte"}  # fmt: skip
+IDX = {
+    f"{kind}_{split}": f"{stem}-{what}-ubyte"
+    for split, stem in (("train", "train"), ("test", "t10k"))
+    for kind, what in (("x", "images-idx3"), ("y", "labels-idx1"))
+}
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,9 @@ class Row:
         return "" if self.target is None else "yes" if self.value <= self.target else "NO"
 
     @property
-    def shown(self) -> str:
-        return f"{self.value:.3g} {self.unit}".strip()
+    def cells(self) -> tuple[str, ...]:
+        limit = "" if self.target is None else f"{self.target:.3g}"
+        return self.what, f"{self.value:.3g} {self.unit}".strip(), limit, self.verdict, self.note
 
 
 def main() -> None:
@@ -99,7 +100,8 @@ def _step_rows(setting: Setting, strategy: str, times: dict[str, float], plans: 
         target = {("a", 1): 1.15, ("b", 1): 1.4, ("b", 20): 0.4}.get((setting.name, members))
         plan = plans[members]
         how = f"{'stacked' if plan.stack else 'in turn'}, {plan.processes} process(es) of {plan.threads} thread(s)"
-        rows.append(Row(f"{where}: lab, {members} members, a member's step / bare", times[f"lab {members}"] / members / bare, "", target, how))
+        share = times[f"lab {members}"] / members / bare
+        rows.append(Row(f"{where}: lab, {members} members, a member's step / bare", share, "", target, how))
     return [*rows, Row(f"{where}: Avalanche, a step / bare", times["rival"] / bare, "")]
 
 
@@ -162,9 +164,9 @@ def in_turn(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str
 
 def _table(rows: list[Row]) -> str:
     lines = [("what", "value", "at most", "met", "note")]
-    lines += [(r.what, r.shown, "" if r.target is None else f"{r.target:.3g}", r.verdict, r.note) for r in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(4)]
-    return "\n".join("  ".join([*(cell.ljust(w) for cell, w in zip(line, widths, strict=False)), line[4]]).rstrip() for line in lines)
+    lines += [row.cells for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(4)] + [0]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _page(rows: list[Row], quick: bool) -> str:
@@ -175,17 +177,18 @@ def _page(rows: list[Row], quick: bool) -> str:
         f"Made by `{command}` (DIR holds `mnist.npz`; `make bench` prints the same table). {machine}.", "",
         "Permuted MNIST with real images. (a): batch 128, MLP 784-256-256-10. (b): batch 10, MLP 784-100-100-10. `er` keeps",
         "500 samples and replays as many as come in. Contenders take turns and figures are medians; the machine was shared, so",
-        "read the ratios, not the milliseconds. The bare loop holds float images that were permuted before its clock started.", "",
+        "read the ratios, not the milliseconds. The bare loop holds float images, permuted before its clock started.", "",
         "| what | value | at most | met | note |", "|---|---|---|---|---|",
     ]  # fmt: skip
-    lines += [f"| {r.what} | {r.shown} | {'' if r.target is None else f'{r.target:.3g}'} | {r.verdict} | {r.note} |" for r in rows]
+    lines += [f"| {' | '.join(row.cells)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def _machine() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"cores": str(_cores()), "processor": platform.machine(), "torch": version("torch"), "Python": platform.python_version()}
+    versions = {"torch": version("torch"), "Python": platform.python_version()}
+    return {"cores": str(_cores()), "processor": platform.machine()} | versions
 
 
 def _cores() -> int:

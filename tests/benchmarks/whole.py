@@ -41,7 +41,7 @@ def answer_seconds(*arguments: str) -> float:
 def peak_bytes(folder: Path) -> int:
     """The largest memory of `lab run` with 10 members and 10 tasks, all processes: proportional set sizes, added up."""
     with tempfile.TemporaryDirectory() as place:
-        command = [*_command(folder, 10, place, "tracking=off"), "steps=40"]
+        command = [*_command(folder, 10, place, "tracking=off"), "steps=40", "evaluation.tasks=log_lags"]
         process = subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         peak = 0
         while process.poll() is None:
