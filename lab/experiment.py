@@ -60,7 +60,7 @@ class Experiment:
 
     def _try_parts(self) -> None:
         """Build once what would otherwise be refused only after the run directory is made."""
-        self.make_network()
+        self._try_network()
         build("optimizer", self.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(self.seeds), 1))})
         trainer_of(self._trainer_options, [])
 
@@ -86,6 +86,21 @@ class Experiment:
         if self.config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
             raise UserError("evaluation.split=validation: no data are held out; set environment.validation above 0")
         return stream
+
+    def _try_network(self) -> None:
+        """Refuse a network that does not answer two examples with a logit for each output unit."""
+        inputs, outputs = self.environment.data.train.inputs[:2], self.streams[0].outputs
+        inputs = inputs / 255 if inputs.dtype == torch.uint8 else inputs
+        network = self.make_network().eval()
+        given = f"{type(network).__name__} on inputs of shape {list(inputs.shape)}"
+        try:
+            with torch.no_grad():
+                logits = network(inputs)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise UserError(f"network: {given} fails ({str(error).splitlines()[0]})") from None
+        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if not isinstance(logits, torch.Tensor) or shape[0] != len(inputs) or shape[-1] != outputs:
+            raise invalid("network", given, f"logits of shape [{len(inputs)}, ..., {outputs}], not {shape}")
 
     @property
     def _trainer_options(self) -> dict[str, Any]:

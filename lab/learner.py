@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,12 +90,25 @@ class ContinualLearner(LightningModule):
         if block.begins:
             self.begin(block.phase)
         self._prepare(block)
-        step = self.optimizers().step
+        step = self._stepper()
         for work in self._read_ahead(block):
             self.step(work, step)
         if block.ends:
             self.end(block.phase)
         self.measure(block.stop, block.phase if block.ends else None, block.evaluate)
+
+    def _stepper(self) -> Callable[[], None]:
+        """The optimiser's step as Lightning takes it, with the hooks of callbacks; where none has a hook, the count alone."""
+        if any(is_overridden("on_before_optimizer_step", callback, Callback) for callback in self.trainer.callbacks):
+            return self.optimizers().step
+        done = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+
+        def step() -> None:
+            done.increment_ready()
+            self.optimizer.step()
+            done.increment_completed()
+
+        return step
 
     def _prepare(self, block: Block) -> None:
         """What is settled for a whole block: the units in training, and who is left out because it diverged.
@@ -125,7 +139,7 @@ class ContinualLearner(LightningModule):
             return
         self.population.eval()
         if phase is not None:
-            self._note_diverged(self.population.finite(), step)
+            self._note_diverged(~self.population.finite(), step)
             self.evaluation.after_phase(self, phase)
         if curves or (step == 0 and self.evaluation.steps):
             self.evaluation.within_phase(self, step)
@@ -207,8 +221,8 @@ class ContinualLearner(LightningModule):
 
     def _book(self, work: Work, batch: Batch, logits: Tensor, loss: Tensor) -> None:
         """Count the step, note who diverged in it, and score it where the stream is tested before it is trained on."""
-        self.clock += 1 if work.active is None else work.active
-        self._note_diverged(loss - loss == 0, work.number)  # x - x is 0 for finite x alone, in fewer kernels than isfinite
+        self.clock.add_(1 if work.active is None else work.active)
+        self._note_diverged(loss - loss != 0, work.number)  # x - x is 0 for finite x alone, in fewer kernels than isfinite
         if self.prequential:
             right = self._right(self._among_units(batch, logits), batch.targets)[:, : batch.current]
             weights = batch.weights_or_ones()[:, : batch.current]
@@ -216,9 +230,9 @@ class ContinualLearner(LightningModule):
             self.right_before.scatter_add_(1, tasks, right * weights)
             self.met_before.scatter_add_(1, tasks, weights)
 
-    def _note_diverged(self, finite: Tensor, step: int) -> None:
-        """Record the step of those members that are no longer ``finite`` ``[M]``."""
-        self.diverged_at.masked_fill_((self.diverged_at < 0) & ~finite, step)
+    def _note_diverged(self, lost: Tensor, step: int) -> None:
+        """Record the step of those members that are ``lost`` ``[M]`` and were not before."""
+        self.diverged_at.masked_fill_((self.diverged_at < 0) & lost, step)
 
     # --- which output units are trained -------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from lab.results import write_whole
 
 WORTH_A_PROCESS = 2.0
 """Seconds of training from which on a population is split over processes."""
-WORTH_MEASURING_THREADS = 20.0
+WORTH_MEASURING_THREADS = 4.0
 SECONDS_A_BLOCK, LONGEST_BLOCK = 0.2, 64
 """Between two calls of the Trainer's hooks: they cost about a millisecond, and progress and interrupts wait for them."""
 
@@ -39,7 +39,10 @@ def settled(folder: Path, settle: Callable[[], Plan]) -> Plan:
     """The plan kept in the run directory, or a new one, kept from now on."""
     path = folder / "plan.json"
     if path.exists():
-        return Plan(**json.loads(path.read_text()))
+        try:
+            return Plan(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: is not a plan of this lab ({error}); move the run directory away to begin anew") from None
     plan = settle()
     write_whole(path, lambda file: file.write(json.dumps(asdict(plan)).encode()))
     return plan

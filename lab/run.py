@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     statuses: list[int] = []
 
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     try:
         sys.argv[1:] = overrides(arguments)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         return _say(explained(error), USERS)
     except OSError as error:
         return _say(f"{error.filename or 'paths.runs'}: {error.strerror or error}", USERS)
@@ -46,7 +47,11 @@ def overrides(arguments: list[str]) -> list[str]:
     refuse_duplicates(arguments)
     place = r"^(?:environment/(?:source|base)@)?(environment[.\w]*\.(source|base))=(?=[\w,]+$)"
     words = [re.sub(place, _group, word) for word in arguments]
-    own = [f"file://{Path(folder).expanduser().resolve()}" for folder in os.environ.get("LAB_CONFIG", "").split(":") if folder]
+    folders = [Path(folder).expanduser().resolve() for folder in os.environ.get("LAB_CONFIG", "").split(":") if folder]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"LAB_CONFIG: there is no folder {folder}")
+    own = [f"file://{folder}" for folder in folders]
     # Hydra's parser takes the overrides in one piece only: flags go first, wherever they were typed.
     flags = [word for word in words if word.startswith("-") or not re.search("^~|=", word)]
     rest = [word for word in words if word not in flags]

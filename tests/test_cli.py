@@ -237,3 +237,58 @@ def test_tab_completion(monkeypatch, capfd, line, words):
         cli.main()
     assert not stopped.value.code
     assert capfd.readouterr().out.split() == words.split()
+
+
+USERS = """
+import torch
+from torch import nn
+
+
+class Answers(nn.Module):
+    def __init__(self, shape, outputs, how):
+        super().__init__()
+        self.how, self.layer = how, nn.Linear(64, outputs)
+
+    def forward(self, x):
+        y = self.layer(x.flatten(1))
+        if self.how == "raises":
+            return y + self.no
+        return {"dict": {"logits": y}, "narrow": y[:, :3], "right": y}[self.how]
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("dict", "not dict"), ("narrow", "[2, ..., 10]"), ("raises", "no attribute"), ("right", None)]
+)
+def test_a_users_network_that_cannot_be_used(run, tmp_path, monkeypatch, how, said):
+    (tmp_path / "answers.py").write_text(USERS)
+    (tmp_path / "conf" / "network").mkdir(parents=True)
+    (tmp_path / "conf" / "network" / "own.yaml").write_text(f"_target_: answers.Answers\nhow: {how}\n")
+    monkeypatch.setenv("LAB_CONFIG", "conf")
+    monkeypatch.setenv("LAB_PACKAGES", "answers")
+    words = [word for word in SMALL if not word.startswith("network")]
+    status, out, err = run(*words, "network=own", small=False)
+    assert (status, bool(out)) == ((2, False) if said else (0, True)), err
+    assert "Traceback" not in err
+    assert said is None or said in err
+
+
+@pytest.mark.parametrize("file", ["plan.json", "results.json"])
+def test_a_damaged_file_of_a_run_directory(run, file):
+    _, out, _ = run()
+    (Path(out[-1]) / "results.json").unlink()
+    (Path(out[-1]) / file).write_text("{")
+    status, _, err = run()
+    assert (status, "Traceback" in err) == (2, False)
+    assert file in err
+
+
+def test_the_users_folder_that_is_not_there_and_a_file_that_is_no_yaml(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_CONFIG", str(tmp_path / "nowhere"))
+    status, _, err = run()
+    assert (status, "LAB_CONFIG" in err) == (2, True)
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "broken.yaml").write_text("x: [")
+    monkeypatch.setenv("LAB_CONFIG", str(tmp_path))
+    status, _, err = run("strategy=broken")
+    assert (status, "broken.yaml" in err, "Traceback" in err) == (2, True, False)
