@@ -8,6 +8,7 @@ from math import prod
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,8 +100,9 @@ class ContinualLearner(LightningModule):
 
     def _stepper(self) -> Callable[[], None]:
         """The optimiser's step as Lightning takes it, with the hooks of callbacks; where none has a hook, the count alone."""
-        if any(is_overridden("on_before_optimizer_step", callback, Callback) for callback in self.trainer.callbacks):
-            return self.optimizers().step
+        optimizer = self.optimizers()
+        if not isinstance(optimizer, LightningOptimizer) or any(map(_looks_at_gradients, self.trainer.callbacks)):
+            return optimizer.step
         done = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
 
         def step() -> None:
@@ -281,3 +283,7 @@ class ContinualLearner(LightningModule):
         if self.reader.augment is None:
             return None
         return uniform(self.noise_keys + purpose, self.clock, examples.shape[1] * 4).view(*examples.shape, 4)
+
+
+def _looks_at_gradients(callback: Callback) -> bool:
+    return is_overridden("on_before_optimizer_step", callback, Callback)
