@@ -1,4 +1,4 @@
-"""What a Trainer sees of the steps inside blocks; reading ahead and the length of blocks change nothing."""
+"""What a Trainer sees of the steps taken inside blocks; reading ahead and the length of blocks change nothing."""
 
 import pytest
 import torch
