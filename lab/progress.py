@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
 class Progress:
-    """Shows one run's steps, all its processes together; ``show`` off says nothing."""
+    """Shows one run's steps, all its processes together; ``show`` off says nothing.
 
-    def __init__(self, name: str, show: bool = True):
+    ``meanwhile`` is called once when other processes are at work and this one has only to wait for them.
+    """
+
+    def __init__(self, name: str, show: bool = True, meanwhile: Callable[[], None] = lambda: None):
         self.name, self.show = name, show
+        self.meanwhile: Callable[[], None] | None = meanwhile
         self._bar: Any = None
 
     def begin(self, total: int, processes: int) -> None:
@@ -30,6 +35,9 @@ class Progress:
     def report(self, process: int, step: int) -> None:
         """A process has come to a step."""
         self.done[process] = step
+        if len(self.done) > 1 and self.meanwhile:
+            self.meanwhile()
+            self.meanwhile = None
         if self._bar:
             self._bar.update(self._task, completed=sum(self.done))
 

@@ -135,19 +135,19 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
     from lab.report.figures import write_run_figures
     from lab.report.summary import cell_name, print_table
     from lab.results import load
+    from lab.tracking import check, imported_meanwhile
 
     if config["tracking"]["enabled"]:
-        from lab.tracking import check
-
         check(config["tracking"])
     experiment = Experiment(config)
-    with Progress(cell_name(config), config["trainer"]["enable_progress_bar"]) as progress:
+    name, shown = cell_name(config), config["trainer"]["enable_progress_bar"]
+    with imported_meanwhile(config["tracking"]) as meanwhile, Progress(name, shown, meanwhile) as progress:
         folder = experiment.run(progress)
     results = load(folder)
     write_run_figures(results, folder)
     track(folder, config["tracking"])
     if table:
-        print_table([(cell_name(config), results)])
+        print_table([(name, results)])
     return folder
 
 

@@ -8,17 +8,19 @@ there is something to send; importing this package costs nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from lab.errors import UserError, require
 from lab.tracking import outbox
 from lab.tracking.outbox import Place
 from lab.tracking.patience import Patience, Unanswered
-from lab.tracking.store import Store, StoreError
+from lab.tracking.store import Store, StoreError, import_mlflow
 
-__all__ = ["Place", "check", "page", "publish", "reachable", "send_waiting"]
+__all__ = ["Place", "check", "imported_meanwhile", "page", "publish", "reachable", "send_waiting"]
 
 _silent: dict[str, float] = {}
 """When each store was last found silent by this process."""
@@ -36,6 +38,23 @@ def check(settings: dict[str, Any]) -> None:
     timeout = settings.get("timeout")
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     require(number and 0 < timeout < float("inf"), "tracking.timeout", timeout, "seconds, a number above 0")
+
+
+@contextmanager
+def imported_meanwhile(settings: dict[str, Any]) -> Iterator[Callable[[], None]]:
+    """Within it, the function given begins to import MLflow (two seconds) in the background: for a process that waits for
+    others. Leaving it waits for the import, since nobody may fork while a thread imports."""
+
+    def load() -> None:
+        with suppress(Exception):  # `publish` will meet it again, and tell
+            import_mlflow(settings["timeout"])
+
+    thread = Thread(target=load, daemon=True)
+    try:
+        yield thread.start if settings["enabled"] else lambda: None
+    finally:
+        if thread.is_alive():
+            thread.join()
 
 
 def publish(folder: Path, settings: dict[str, Any]) -> str | None:
