@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from math import prod
+from collections.abc import Callable
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -13,6 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.ahead import Work, works
 from lab.evaluation import Evaluation
 from lab.memory import Reservoir
 from lab.optimizers import StackedOptimizer, clip_by_member
@@ -20,10 +19,10 @@ from lab.population import Population
 from lab.protocols import Batch, Strategy
 from lab.reader import Reader
 from lab.seeding import member_keys, uniform
-from lab.stream import Block, Course, Work
+from lab.stream import Block, Course
 
-READ_AT_ONCE = 2**20
-"""Numbers: what still lies in a processor's cache when the step comes to it."""
+HOOKS = ("extend", "loss", "gradient", "update_scale", "after_step")
+"""Of strategies, in a step."""
 
 
 class ContinualLearner(LightningModule):
@@ -73,6 +72,7 @@ class ContinualLearner(LightningModule):
         self._look_for_diverged = True
         for strategy in strategies:
             strategy.setup(self)
+        self._with = self._hooked()
 
     # --- the course of a run ------------------------------------------------------------------------------------------
 
@@ -91,9 +91,7 @@ class ContinualLearner(LightningModule):
         if block.begins:
             self.begin(block.phase)
         self._prepare(block)
-        step = self._stepper()
-        for work in self._read_ahead(block):
-            self.step(work, step)
+        self.advance(block, self._stepper())
         if block.ends:
             self.end(block.phase)
         self.measure(block.stop, block.phase if block.ends else None, block.evaluate)
@@ -112,6 +110,10 @@ class ContinualLearner(LightningModule):
 
         return step
 
+    def _hooked(self) -> dict[str, list[Strategy]]:
+        """For each hook in a step the strategies that do anything in it."""
+        return {hook: [s for s in self.strategies if overrides(s, hook)] for hook in HOOKS}
+
     def _prepare(self, block: Block) -> None:
         """What is settled for a whole block: the units in training, and who is left out because it diverged.
 
@@ -122,6 +124,7 @@ class ContinualLearner(LightningModule):
             diverged = self.diverged_at >= 0
             self._frozen = diverged if bool(diverged.any()) else None
         self._look_for_diverged = block.checkpoint
+        self._with = self._hooked()
 
     def begin(self, phase: int) -> None:
         if self.reset_optimizer:
@@ -149,57 +152,50 @@ class ContinualLearner(LightningModule):
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def step(self, work: Work, optimizer_step) -> None:
-        """All members' next step; no value is read back to the host."""
-        batch = self.current(work)
-        for strategy in self.strategies:
-            batch = strategy.extend(self, batch)
+    def advance(self, block: Block, optimizer_step: Callable[[], None]) -> None:
+        """Take all steps of a block."""
+        losses = [self.step(work, optimizer_step) for work in works(self, block, self._frozen)]
+        self._note_losses(torch.stack(losses), block.start + 1)
+        self.clock = self.clock.clone()  # no longer a part of the block's
+
+    def step(self, work: Work, optimizer_step: Callable[[], None]) -> Tensor:
+        """All members' next step and its loss ``[M]``; no value is read back to the host."""
+        batch, shares = work.batch, work.shares
+        if self._with["extend"]:
+            for strategy in self._with["extend"]:
+                batch = strategy.extend(self, batch)
+            shares = batch.shares()
+        width = batch.width
         for direction in self.passes:
-            self.passes[direction] += batch.width
+            self.passes[direction] += width
         before = self.population.snapshot() if work.active is not None else None
         self.population.tick(work.active)
         logits = self.population(batch.inputs)
         if before is not None:
             self.population.restore(before, work.active)
-        loss = self.loss(batch, logits)
-        loss.sum().backward()
+        losses, terms = self.losses(batch, logits), self._terms(batch, logits)
+        shares = shares.to(losses.dtype)
+        # Weighted in the backward pass: as in the mean, without its kernels.
+        roots = [losses, *(term for term in terms if term.requires_grad)]
+        torch.autograd.backward(roots, [shares, *map(torch.ones_like, roots[1:])])
         self._change_gradients(batch)
         self.optimizer.active = work.active
         optimizer_step()
         self.optimizer.zero_grad()
-        with torch.no_grad():
-            for strategy in self.strategies:
-                strategy.after_step(self, batch)
-            self._book(work, batch, logits, loss.detach())
-
-    def _read_ahead(self, block: Block) -> Iterator[Work]:
-        """A block's steps, read several at once where they are small: then reading costs calls, not time in kernels."""
-        works, width = list(block.steps(self._frozen)), block.examples.shape[2]
-        several = READ_AT_ONCE // (block.examples[0].numel() * prod(self.reader.shape))
-        if several < 2 or self.reader.augment is not None or block.tasks.shape[2] > 1:
-            yield from works
-            return
-        for group in (works[i : i + several] for i in range(0, len(works), several)):
-            inputs, targets = self.reader.read(torch.cat([work.examples for work in group], 1), group[0].tasks)
-            for work, x, y in zip(group, inputs.split(width, 1), targets.split(width, 1), strict=True):
-                yield replace(work, read=(x, y))
-
-    def current(self, work: Work) -> Batch:
-        """The stream's part of a step's batch."""
-        inputs, targets = work.read or self.reader.read(work.examples, work.tasks, noise=self._noise(work.examples, 0))
-        return Batch(inputs, targets, work.examples, work.tasks, work.examples.shape[1], work.weights)
+        if self._with["after_step"] or self.prequential:
+            self._look_back(batch, logits)
+        self._buffers["clock"] = work.clock
+        return sum((term.detach() for term in terms), torch.linalg.vecdot(losses.detach(), shares))
 
     def loss(self, batch: Batch, logits: Tensor) -> Tensor:
         """Every member's loss ``[M]``: the weighted mean over its batch, and what the strategies add."""
         losses = self.losses(batch, logits)
-        if batch.weights is None:
-            total = losses.mean(1)
-        else:
-            total = (losses * batch.weights).sum(1) / batch.weights.sum(1).clamp(min=1e-12)
-        for strategy in self.strategies:
-            term = strategy.loss(self, batch, logits)
-            total = total if term is None else total + term
-        return total
+        return sum(self._terms(batch, logits), (losses * batch.shares().to(losses.dtype)).sum(1))
+
+    def _terms(self, batch: Batch, logits: Tensor) -> list[Tensor]:
+        """What the strategies add to the loss, each ``[M]``."""
+        terms = [strategy.loss(self, batch, logits) for strategy in self._with["loss"]]
+        return [term for term in terms if term is not None]
 
     def losses(self, batch: Batch, logits: Tensor) -> Tensor:
         """The cross-entropy of every sample, ``[M, B]``; with a label per token, its mean over the sample's labels."""
@@ -211,30 +207,40 @@ class ContinualLearner(LightningModule):
         return flat.view(batch.targets.shape).flatten(2).sum(2) / labelled
 
     def _change_gradients(self, batch: Batch) -> None:
-        for strategy in self.strategies:
+        for strategy in self._with["gradient"]:
             strategy.gradient(self, batch)
         if self.clip is not None:
             clip_by_member(list(self.population.leaves.values()), self.clip)
         scales: dict[str, Tensor] = {}
-        for strategy in self.strategies:
+        for strategy in self._with["update_scale"]:
             for name, scale in (strategy.update_scale(self) or {}).items():
                 scales[name] = scales[name] * scale if name in scales else scale
         self.optimizer.scale = scales
 
-    def _book(self, work: Work, batch: Batch, logits: Tensor, loss: Tensor) -> None:
-        """Count the step, note who diverged in it, and score it where the stream is tested before it is trained on."""
-        self.clock.add_(1 if work.active is None else work.active)
-        self._note_diverged(loss - loss != 0, work.number)  # x - x is 0 for finite x alone, in fewer kernels than isfinite
+    @torch.no_grad()
+    def _look_back(self, batch: Batch, logits: Tensor) -> None:
+        """What is left to do when the parameters have been updated."""
+        for strategy in self._with["after_step"]:
+            strategy.after_step(self, batch)
         if self.prequential:
-            right = self._right(self._among_units(batch, logits), batch.targets)[:, : batch.current]
-            weights = batch.weights_or_ones()[:, : batch.current]
-            tasks = batch.tasks.expand_as(batch.examples)[:, : batch.current]
-            self.right_before.scatter_add_(1, tasks, right * weights)
-            self.met_before.scatter_add_(1, tasks, weights)
+            self._test_before(batch, logits)
 
-    def _note_diverged(self, lost: Tensor, step: int) -> None:
+    def _test_before(self, batch: Batch, logits: Tensor) -> None:
+        """Score the stream's samples by the logits they got before they were trained on."""
+        right = self._right(self._among_units(batch, logits), batch.targets)[:, : batch.current]
+        weights = batch.weights_or_ones()[:, : batch.current]
+        tasks = batch.tasks.expand_as(batch.examples)[:, : batch.current]
+        self.right_before.scatter_add_(1, tasks, right * weights)
+        self.met_before.scatter_add_(1, tasks, weights)
+
+    def _note_losses(self, losses: Tensor, first: int) -> None:
+        """Note who diverged in the steps from number ``first`` on, by their losses ``[S, M]``."""
+        lost = ~losses.isfinite()
+        self._note_diverged(lost.any(0), first + lost.int().argmax(0))
+
+    def _note_diverged(self, lost: Tensor, step: Tensor | int) -> None:
         """Record the step of those members that are ``lost`` ``[M]`` and were not before."""
-        self.diverged_at.masked_fill_((self.diverged_at < 0) & lost, step)
+        self.diverged_at.copy_(torch.where((self.diverged_at < 0) & lost, step, self.diverged_at))
 
     # --- which output units are trained -------------------------------------------------------------------------------
 
@@ -268,7 +274,9 @@ class ContinualLearner(LightningModule):
 
     def replay(self, examples: Tensor, tasks: Tensor, weights: Tensor) -> Batch:
         """Samples at addresses ``[M, B]`` as a batch of none but replayed columns."""
-        inputs, targets = self.reader.read(examples, tasks, noise=self._noise(examples, 1))
+        augmented = self.reader.augment is not None
+        noise = self.noise(self.clock.unsqueeze(1), examples.shape[1], 1).squeeze(1) if augmented else None
+        inputs, targets = self.reader.read(examples, tasks, noise=noise)
         return Batch(inputs, targets, examples, tasks, 0, weights)
 
     def draw(self, keys: Tensor, count: int) -> Tensor:
@@ -279,10 +287,14 @@ class ContinualLearner(LightningModule):
         """Logits ``[M, B, ..., C]`` of the networks as they are evaluated."""
         return self.population(inputs)
 
-    def _noise(self, examples: Tensor, purpose: int) -> Tensor | None:
-        if self.reader.augment is None:
-            return None
-        return uniform(self.noise_keys + purpose, self.clock, examples.shape[1] * 4).view(*examples.shape, 4)
+    def noise(self, clock: Tensor, width: int, purpose: int = 0) -> Tensor:
+        """What augments the batches of steps ``clock`` ``[M, S]``: uniform numbers ``[M, S, width, 4]``."""
+        return uniform(self.noise_keys.unsqueeze(1) + purpose, clock, width * 4).unflatten(2, (width, 4))
+
+
+def overrides(strategy: Strategy, hook: str) -> bool:
+    """Whether a strategy does anything in a hook."""
+    return getattr(getattr(strategy, hook), "__func__", None) is not getattr(Strategy, hook)
 
 
 def _looks_at_gradients(callback: Callback) -> bool:

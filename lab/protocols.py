@@ -6,12 +6,13 @@ Letters in shapes: M members, B batch, T tasks, C output units, N examples of a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lab.batch import Batch, Steps
 from lab.errors import UserError, fraction, invalid, one_of, require, whole
 from lab.memory import Reservoir
 from lab.seeding import derive, generator, integers, uniform
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from lab.learner import ContinualLearner
 
 __all__ = [
-    "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Strategy", "Stream", "Task", "UserError", "View",
-    "derive", "fraction", "generator", "integers", "invalid", "one_of", "phase_per_task", "require", "uniform", "whole",
+    "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
+    "View", "derive", "fraction", "generator", "integers", "invalid", "one_of", "phase_per_task", "require", "uniform", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
@@ -141,53 +142,6 @@ class Environment(Protocol):
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What all members train on in one step; the first ``current`` columns come from the stream, later ones from memories."""
-
-    inputs: Tensor
-    """``[M, B, ...]`` floating point (or int64 tokens)."""
-    targets: Tensor
-    """int64 ``[M, B]`` or ``[M, B, L]``: output units, -100 where there is none."""
-    examples: Tensor
-    """int64 ``[M, B]``: rows of ``data.train``; with ``tasks``, the address under which a memory keeps a sample."""
-    tasks: Tensor
-    """int64 ``[M, B]``, or ``[M, 1]`` where each member's batch is of one task."""
-    current: int
-    weights: Tensor | None = None
-    """float ``[M, B]``: how much each sample counts in the member's mean loss; None where all count alike, 0 for padding."""
-
-    @property
-    def width(self) -> int:
-        return self.examples.shape[1]
-
-    def weights_or_ones(self) -> Tensor:
-        """``weights``, made explicit."""
-        return torch.ones_like(self.examples, dtype=torch.float32) if self.weights is None else self.weights
-
-    def join(self, other: Batch, balance: float | None = None) -> Batch:
-        """This batch with the columns of ``other`` behind its own: one mean over all, or the two means weighted
-        ``balance`` and 1 - ``balance`` (this one's alone for a member to which ``other`` brings nothing)."""
-        weights = None
-        if balance is not None:
-            shares = (_shares(self.weights_or_ones()) * balance, _shares(other.weights_or_ones()) * (1 - balance))
-            weights = torch.cat(shares, 1)
-        elif self.weights is not None or other.weights is not None:
-            weights = torch.cat([self.weights_or_ones(), other.weights_or_ones()], 1)
-        return replace(
-            self,
-            inputs=torch.cat([self.inputs, other.inputs], 1),
-            targets=torch.cat([self.targets, other.targets], 1),
-            examples=torch.cat([self.examples, other.examples], 1),
-            tasks=torch.cat([self.tasks.expand_as(self.examples), other.tasks.expand_as(other.examples)], 1),
-            weights=weights,
-        )
-
-
-def _shares(weights: Tensor) -> Tensor:
-    return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
-
-
 class Strategy(nn.Module):
     """What a learner does beyond plain gradient descent. Override what the method needs; strategies compose by listing.
 
@@ -209,6 +163,14 @@ class Strategy(nn.Module):
 
     def begin_task(self, learner: ContinualLearner, task: int) -> None:
         """An announced phase begins."""
+
+    def rehearse(self, learner: ContinualLearner, steps: Steps) -> Steps:
+        """Add old samples to all steps of a block before the first of them is taken (:meth:`Steps.join`).
+
+        For memories whose content does not depend on the network: a step's samples are then read with the stream's, at a
+        fraction of what :meth:`extend` costs. The memory is to be left as it is after the last of the steps.
+        """
+        return steps
 
     def extend(self, learner: ContinualLearner, batch: Batch) -> Batch:
         """Add samples to the batch, or change it, before the forward pass."""

@@ -47,16 +47,23 @@ class Reader(nn.Module):
 
         ``noise`` ``[M, B, 4]``, uniform, augments the inputs where the stream asks for it.
         """
+        inputs, targets = self.seen(examples, tasks, split)
+        return self.shown(inputs, noise), targets
+
+    def seen(self, examples: Tensor, tasks: Tensor, split: str = "train") -> tuple[Tensor, Tensor]:
+        """As :meth:`read`, with inputs as the tasks see them: in the data's type, not yet augmented (:meth:`shown`)."""
         data = Examples(getattr(self, f"{split}_inputs"), getattr(self, f"{split}_targets"))
         inputs = _rows(data.inputs, examples)
         if self.view is not None:
             inputs = self.view(inputs, self.table, tasks)
-        if self.augment is not None and noise is not None:
-            inputs = self.augment(inputs, noise)
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.to(torch.float32).mul_(1 / 255)
         targets = _rows(data.targets, examples)
         return inputs, self._answers(targets, tasks) if self.relabel else targets
+
+    def shown(self, inputs: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Inputs ``[M, B, ...]`` as the network is shown them: augmented by ``noise``, images in [0, 1]."""
+        if self.augment is not None and noise is not None:
+            inputs = self.augment(inputs, noise)
+        return inputs.to(torch.float32).mul_(1 / 255) if inputs.dtype == torch.uint8 else inputs
 
     def _answers(self, targets: Tensor, tasks: Tensor) -> Tensor:
         """Output units for classes; -100 (no label) stays."""

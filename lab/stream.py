@@ -7,7 +7,7 @@ the loader is all the state that a resume needs.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,20 +30,6 @@ class Budget:
         if self.steps is not None:
             return max(1, round(self.steps * phase.effort))
         return self.epochs * -(-len(phase.examples) // self.batch_size)
-
-
-@dataclass(frozen=True)
-class Work:
-    """One step of all members: examples ``[M, B]``, tasks ``[M, B]`` or ``[M, 1]``, weights ``[M, B]``, active ``[M]``."""
-
-    number: int
-    """The run's first step is 1."""
-    examples: Tensor
-    tasks: Tensor
-    weights: Tensor | None
-    active: Tensor | None
-    read: tuple[Tensor, Tensor] | None = None
-    """Inputs and targets ``[M, B, ...]``, where they were read ahead."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +59,12 @@ class Block:
         return self.start + len(self)
 
     def to(self, device: torch.device) -> Block:
-        moved = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active")}
-        return replace(self, **{k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()})
+        return self.through(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def steps(self, frozen: Tensor | None = None) -> Iterator[Work]:
-        """Each step's work; ``frozen`` ``[M]`` members sit it out."""
-        for s, everyone in enumerate(self.everyone):
-            weights = None if self.full[s] else self.weights[s]
-            active = None if everyone else self.active[s]
-            if frozen is not None:
-                active = ~frozen & self.active[s]
-            yield Work(self.start + s + 1, self.examples[s], self.tasks[s], weights, active)
+    def through(self, convert: Callable[[Tensor], Tensor]) -> Block:
+        """The block with its tensors put through ``convert``."""
+        tensors = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active")}
+        return replace(self, **{name: None if tensor is None else convert(tensor) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ sample of the stream (their algorithm 1; the memory is updated after the step). 
 together; ``balance`` weighs the two parts instead.
 """
 
-from lab.protocols import Batch, Strategy, invalid, whole
+from lab.protocols import Steps, Strategy, invalid, whole
 
 
 class ER(Strategy):
@@ -26,9 +26,6 @@ class ER(Strategy):
     def setup(self, learner):
         self.reservoir = learner.reservoir(self.memory)
 
-    def extend(self, learner, batch: Batch) -> Batch:
-        examples, tasks, valid = self.reservoir.draw(self.replay or batch.current, learner.clock)
-        return batch.join(learner.replay(examples, tasks, valid.float()), self.balance)
-
-    def after_step(self, learner, batch: Batch):
-        self.reservoir.add(batch, learner.clock)
+    def rehearse(self, learner, steps: Steps) -> Steps:
+        examples, tasks, valid = self.reservoir.draw_and_add(steps, self.replay or steps.current)
+        return steps.join(examples, tasks, valid.float(), self.balance)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import torch
 from torch import nn
 
+from lab.ahead import Work
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
 from lab.networks import MLP
@@ -28,7 +29,7 @@ from lab.protocols import (
     whole,
 )
 from lab.reader import Reader
-from lab.stream import Blocks, Budget, Course, Work
+from lab.stream import Blocks, Budget, Course
 
 CLASSES_A_TASK = 2
 
@@ -117,9 +118,15 @@ def fit(learner: ContinualLearner, blocks: Blocks | None = None, until: int | No
 
 
 def fit_watched(learner: ContinualLearner, watch: Callable[[Work, Callable[[], None]], None]) -> None:
-    """Train over the course, calling ``watch(work, take)`` in place of every step: ``take()`` takes it."""
+    """Train over the course, calling ``watch(work, take)`` in place of every step: ``take()``, once, takes it."""
     take = learner.step
-    learner.step = lambda work, optimizer_step: watch(work, partial(take, work, optimizer_step))
+
+    def step(work: Work, optimizer_step: Callable[[], None]) -> torch.Tensor:
+        losses: list[torch.Tensor] = []
+        watch(work, lambda: losses.append(take(work, optimizer_step)))
+        return losses[0]
+
+    learner.step = step
     fit(learner)
     del learner.step
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
+from lab.ahead import works
 from lab.config import CONF
 from lab.experiment import Experiment
 from lab.learner import ContinualLearner
@@ -25,9 +26,9 @@ from lab.plan import Plan
 from lab.population import Population
 from lab.protocols import SCENARIOS, Batch, Strategy
 from lab.run import overrides
-from lab.stream import Blocks, Work
+from lab.stream import Block, Blocks
 from lab.testing.device import ContractError, OneDevice, in_words, move, to_fake_cuda, to_meta
-from lab.testing.miniature import checkpoint, fit, fit_watched, restored
+from lab.testing.miniature import checkpoint, fit, restored
 
 SMALL = {
     "network": ("network=mlp", "network.width=16", "network.depth=1"),
@@ -75,10 +76,10 @@ class Subject:
             self._made[key] = Experiment(self.config | {"environment": node, "seeds": list(seeds)})
         return self._made[key]
 
-    def learner(self, seeds: list[int] = SEEDS, stack: bool = True, **environment: Any) -> ContinualLearner:
+    def learner(self, seeds: list[int] = SEEDS, stack: bool = True, block: int = 3, **environment: Any) -> ContinualLearner:
         """A new learner for a population with these seeds."""
         experiment = self.experiment(seeds, **environment)
-        return experiment.learner(list(range(len(seeds))), Plan(stack, 1, 1, block=3, why="a test"))
+        return experiment.learner(list(range(len(seeds))), Plan(stack, 1, 1, block, why="a test"))
 
     def strategies(self) -> list[Strategy]:
         return Experiment.strategies(self)
@@ -156,20 +157,38 @@ def keeps_members_apart(subject: Subject) -> None:
 
 def lets_members_rest(subject: Subject) -> None:
     """leaves the state of members alone whose task is over while others still train"""
-    learner = subject.learner()
+    learner = subject.learner(block=1)
+    advance = learner.advance
 
-    def watch(work: Work, take: Callable[[], None]) -> None:
+    def watched(block: Block, optimizer_step: Callable[[], None]) -> None:
         before = {name: value.clone() for name, value in _of_members(learner).items()}
-        take()
+        advance(block, optimizer_step)
+        resting = (~block.active[0]).nonzero().squeeze(1)
         for name, value in _of_members(learner).items():
-            resting = torch.zeros(0, dtype=torch.int64) if work.active is None else (~work.active).nonzero().squeeze(1)
             if value.shape[:1] == (learner.members,) and not torch.equal(value[resting], before[name][resting]):
                 raise ContractError(
                     f"{name} changed for a member that takes no part in the step (its task was shorter; its samples have "
                     "weight 0): keep the old value where batch.weights is 0 throughout"
                 )
 
-    fit_watched(learner, watch)
+    learner.advance = watched
+    fit(learner)
+
+
+def trains_alike_in_blocks_of_any_length(subject: Subject) -> None:
+    """gives the same bits wherever the stream is cut into blocks"""
+    ends = []
+    for length in (1, 3, 8):
+        learner = subject.learner(block=length)
+        fit(learner)
+        ends.append(_of_members(learner))
+    for other in ends[1:]:
+        for name, value in other.items():
+            if not _bits(value, ends[0][name]):
+                raise ContractError(
+                    f"{name} ends with other bits where blocks are cut elsewhere: what rehearse draws for a step may depend on "
+                    "the step's own clock, and on what was offered before it, alone"
+                )
 
 
 def draws_from_its_own_generators(subject: Subject) -> None:
@@ -212,14 +231,14 @@ def survives_a_resume(subject: Subject) -> None:
 def stays_on_the_device(subject: Subject) -> None:
     """never makes the host wait for the device: whole steps run on `meta`"""
     for stack in (True, False):
-        for learner, work in moments(partial(subject.learner, stack=stack)):
-            step_on_meta(learner, work)
+        for learner, block in moments(partial(subject.learner, stack=stack)):
+            step_on_meta(learner, block)
 
 
 def leaves_nothing_on_the_cpu(subject: Subject) -> None:
     """makes its tensors on the device of the learner: forward passes run on CUDA tensors (fake ones)"""
-    for learner, work in moments(subject.learner):
-        step_on_fake_cuda(learner, work)
+    for learner, block in moments(subject.learner):
+        step_on_fake_cuda(learner, block)
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
@@ -227,6 +246,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     gives_every_member_its_axis,
     keeps_members_apart,
     lets_members_rest,
+    trains_alike_in_blocks_of_any_length,
     draws_from_its_own_generators,
     survives_a_resume,
     stays_on_the_device,
@@ -289,6 +309,7 @@ def _of_members(learner: ContinualLearner) -> dict[str, Tensor]:
 def _watch_shapes(strategy: Strategy, members: int, leaves: dict[str, nn.Parameter]) -> None:
     """Have a strategy's hooks check the shapes of what they give."""
     kind, loss, extend, scale = _kind(strategy), strategy.loss, strategy.extend, strategy.update_scale
+    rehearse = strategy.rehearse
 
     def checked_loss(learner, batch, logits):
         term = loss(learner, batch, logits)
@@ -313,6 +334,19 @@ def _watch_shapes(strategy: Strategy, members: int, leaves: dict[str, nn.Paramet
             )
         return extended
 
+    def checked_rehearse(learner, steps):
+        longer, own = rehearse(learner, steps), steps.examples.shape
+        for part in ("examples", "tasks", "weights"):
+            value = getattr(longer, part)
+            if value is not None and value.shape[:2] != own[:2]:
+                raise ContractError(
+                    f"{kind}.rehearse gave steps whose {part} have shape {list(value.shape)}; "
+                    f"expected [{own[0]}, {own[1]}, ...]"
+                )
+        if longer.current != steps.current or not torch.equal(longer.examples[..., : own[2]], steps.examples):
+            raise ContractError(f"{kind}.rehearse changed the samples that were there; new ones go behind them (steps.join)")
+        return longer
+
     def checked_scale(learner):
         scales = scale(learner)
         for name, factor in (scales or {}).items():
@@ -327,6 +361,7 @@ def _watch_shapes(strategy: Strategy, members: int, leaves: dict[str, nn.Paramet
         return scales
 
     strategy.loss, strategy.extend, strategy.update_scale = checked_loss, checked_extend, checked_scale
+    strategy.rehearse = checked_rehearse
 
 
 def _compare_resumed(whole: ContinualLearner, resumed: ContinualLearner, at_first: dict[str, Any], cut: int) -> None:
@@ -347,8 +382,8 @@ def _compare_resumed(whole: ContinualLearner, resumed: ContinualLearner, at_firs
         )
 
 
-def moments(make: Callable[[], ContinualLearner]) -> Iterator[tuple[ContinualLearner, Work]]:
-    """New learners just before a step, on the CPU: in the run's first block, and in the second task's first and last."""
+def moments(make: Callable[[], ContinualLearner]) -> Iterator[tuple[ContinualLearner, Block]]:
+    """New learners just before a block, on the CPU: before the run's first, and the second task's first and last."""
     course = make().course
     last = [max(n for n, span in enumerate(course.spans) if span.phase == phase) for phase in range(len(course.phases))]
     for number in dict.fromkeys([0, *(min(e + 1, last[-1]) for e in last[:1]), last[-1]]):
@@ -359,53 +394,54 @@ def moments(make: Callable[[], ContinualLearner]) -> Iterator[tuple[ContinualLea
             learner.begin(block.phase)
         learner._look_for_diverged = False
         learner._prepare(block)
-        works = list(block.steps())
-        yield learner, works[-1]
+        yield learner, block
 
 
-def step_on_meta(learner: ContinualLearner, work: Work) -> None:
-    """Take a whole step on the `meta` device; the learner is moved there for good.
+def step_on_meta(learner: ContinualLearner, block: Block) -> None:
+    """Take the last step of a block on the `meta` device; the learner is moved there for good.
 
     Raises:
         ContractError: where a value is read, or devices are mixed.
     """
-    on_meta = _moved(learner, work, to_meta)
+    on_meta = _moved(learner, block, to_meta)
     with in_words("a training step fails on the meta device"), OneDevice():
-        learner.step(on_meta, learner.optimizer.step)
+        *_, work = works(learner, on_meta)
+        learner.step(work, learner.optimizer.step)
 
 
-def step_on_fake_cuda(learner: ContinualLearner, work: Work) -> None:
-    """Take a step on fake CUDA tensors; the learner is moved there for good. Gradients are ones: autograd has no threads for
-    a device that is not there.
+def step_on_fake_cuda(learner: ContinualLearner, block: Block) -> None:
+    """Take a block's last step on fake CUDA tensors; the learner is moved there for good. Gradients are ones: autograd has no
+    threads for a device that is not there.
 
     Raises:
         ContractError: where a value is read, or devices are mixed.
     """
-    mode, original = FakeTensorMode(), Tensor.backward
-    on_cuda = _moved(learner, work, to_fake_cuda(mode))
+    mode, original = FakeTensorMode(), torch.autograd.backward
+    on_cuda = _moved(learner, block, to_fake_cuda(mode))
 
     def ones(*_args: Any, **_options: Any) -> None:
         for parameter in learner.population.leaves.values():
             parameter.grad = torch.ones_like(parameter)
 
-    Tensor.backward = ones
+    torch.autograd.backward = ones
     try:
         with mode, in_words("a training step fails on CUDA tensors"), OneDevice():
-            learner.step(on_cuda, learner.optimizer.step)
+            *_, work = works(learner, on_cuda)
+            learner.step(work, learner.optimizer.step)
     finally:
-        Tensor.backward = original
+        torch.autograd.backward = original
 
 
-def _moved(learner: ContinualLearner, work: Work, convert: Callable[[Tensor], Tensor]) -> Work:
-    """Put a learner, and the work it is given, through ``convert``."""
+def _moved(learner: ContinualLearner, block: Block, convert: Callable[[Tensor], Tensor]) -> Block:
+    """Put a learner, and the block it is given, through ``convert``."""
     move(learner, convert, learner.optimizer)
     learner._units = None if learner._units is None else convert(learner._units)
-    return Work(work.number, *(t if t is None else convert(t) for t in (work.examples, work.tasks, work.weights, work.active)))
+    return block.through(convert)
 
 
 # --- what a strategy remembers ----------------------------------------------------------------------------------------
 
-_MODULE = frozenset(vars(nn.Module())) | {"loss", "extend", "update_scale"}
+_MODULE = frozenset(vars(nn.Module())) | {"loss", "extend", "update_scale", "rehearse"}
 _OPAQUE = (ContinualLearner, Population, Blocks)
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from environments.augment import augment
 from environments.split import Split
+from lab.ahead import works
 from lab.experiment import Experiment
 from lab.plan import Plan
 from lab.reader import Reader
@@ -95,15 +96,16 @@ def test_the_stream_and_replayed_samples_are_augmented_by_noise_of_their_own():
     experiment = Experiment(composed(*augmented, *small))
     learner = experiment.learner([0, 1], Plan(True, 1, 1, block=2, why="a test"))
     block = next(iter(Blocks(learner.course)))
-    work = next(block.steps())
-    plain = learner.reader.read(work.examples, work.tasks)[0]
-    stream = learner.current(work).inputs
-    replayed = learner.replay(work.examples, work.tasks, torch.ones_like(work.examples)).inputs
+    batch = next(works(learner, block)).batch
+    examples, tasks = batch.examples[:, : batch.current], batch.tasks[:, : batch.current]
+    plain = learner.reader.read(examples, tasks)[0]
+    stream = batch.inputs[:, : batch.current]
+    replayed = learner.replay(examples, tasks, torch.ones_like(examples)).inputs
     for one, other in ((stream, plain), (replayed, plain), (stream, replayed), (stream[0], stream[1])):
         assert not torch.equal(one, other)
-    assert torch.equal(stream, learner.current(work).inputs), "the same at the same step"
+    assert torch.equal(stream, next(works(learner, block)).batch.inputs[:, : batch.current]), "the same at the same step"
     learner.clock += 1
-    assert not torch.equal(stream, learner.current(work).inputs)
+    assert not torch.equal(stream, next(works(learner, block)).batch.inputs[:, : batch.current])
     # every image is one of the windows into its padded self
     image, window = plain[0, 0, 0], replayed[0, 0, 0]
     padded = torch.nn.functional.pad(image, (2,) * 4)

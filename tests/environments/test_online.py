@@ -65,6 +65,7 @@ def test_inner_environments_and_their_sources_are_groups(tmp_path):
 
 def test_accuracy_before_training_is_counted_by_task(make):
     """Against a replay by hand: the same learner, asked before each step."""
+    from lab.ahead import works
     from lab.evaluation import Evaluation
     from lab.learner import ContinualLearner
     from lab.networks import MLP
@@ -83,13 +84,13 @@ def test_accuracy_before_training_is_counted_by_task(make):
         )
         right, met = torch.zeros(2, 2), torch.zeros(2, 2)
         for block in Blocks(course):
-            for work in block.steps():
-                batch = learner.current(work)
+            for work in works(learner, block):
+                batch = work.batch
                 logits = population(batch.inputs).detach()
                 for m in range(2):
                     for b in range(batch.width):
                         task = int(batch.tasks.expand_as(batch.examples)[m, b])
-                        if work.weights is not None and work.weights[m, b] == 0:
+                        if batch.weights is not None and batch.weights[m, b] == 0:
                             continue
                         units = streams[m].tasks[task].labels
                         allowed = sorted(units[units >= 0].tolist()) if scenario == "task" else list(range(streams[m].outputs))

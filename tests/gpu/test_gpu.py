@@ -39,10 +39,9 @@ def trained(words: list[str], device: str, sync: str = "default"):
         if block.begins:
             learner.begin(block.phase)
         learner._prepare(block)
-        for work in block.steps():
-            torch.cuda.set_sync_debug_mode(sync)
-            learner.step(work, learner.optimizer.step)
-            torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.set_sync_debug_mode(sync)
+        learner.advance(block, learner.optimizer.step)
+        torch.cuda.set_sync_debug_mode("default")
         if block.ends:
             learner.end(block.phase)
         learner.measure(block.stop, block.phase if block.ends else None, block.evaluate)

@@ -52,14 +52,14 @@ def test_whatever_is_in_a_step(name, step):
         return small_learner([3, 11, 4], **options, **CASES[name])
 
     *_, last = moments(learner)
-    assert last[1].active is not None, "members rest in it"
+    assert not last[1].everyone[-1], "members rest in its last step"
     step(*last)
 
 
 @pytest.mark.parametrize("scenario", ["class", "domain", "task"])
 def test_in_turn_too(scenario):
-    for learner, work in moments(lambda: small_learner([3, 11, 4], environment=Miniature(scenario), stack=False)):
-        step_on_meta(learner, work)
+    for learner, block in moments(lambda: small_learner([3, 11, 4], environment=Miniature(scenario), stack=False)):
+        step_on_meta(learner, block)
 
 
 def test_nothing_is_left_of_the_checks():

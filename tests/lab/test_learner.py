@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lab.ahead import works
 from lab.networks import MLP, Tagger
 from lab.optimizers import SGD, AdamW
 from lab.protocols import Data, Examples, Strategy, Stream, Task, phase_per_task
@@ -17,8 +18,8 @@ from strategies.er import ER
 SEEDS = [3, 8]
 
 
-def first_work(learner, step=0):
-    return [work for block in Blocks(learner.course) for work in block.steps()][step]
+def first_work(learner):
+    return next(works(learner, next(iter(Blocks(learner.course)))))
 
 
 # --- which output units are trained -----------------------------------------------------------------------------------
@@ -26,9 +27,7 @@ def first_work(learner, step=0):
 
 def head_gradients(learner, work):
     """The head's gradient ``[M, C, width]`` of a step that is not taken."""
-    batch = learner.current(work)
-    for strategy in learner.strategies:
-        batch = strategy.extend(learner, batch)
+    batch = work.batch
     learner.loss(batch, learner.population(batch.inputs)).sum().backward()
     return learner.population.leaves["head/weight"].grad, batch
 
@@ -47,8 +46,7 @@ def test_replayed_samples_are_answered_by_the_head_of_their_own_task():
     learner = small_learner(SEEDS, environment=Miniature("task"), strategies=(ER(memory=6),))
     blocks = Blocks(learner.course)
     fit(learner, blocks, until=next(n for n, span in enumerate(blocks.spans) if span.phase == 1))
-    work = next(blocks.block(blocks.position).steps())
-    batch = learner.strategies[0].extend(learner, learner.current(work))
+    batch = next(works(learner, blocks.block(blocks.position))).batch
     logits = learner.population(batch.inputs)
     losses = learner.losses(batch, logits)
     for m, stream in enumerate(learner.course.streams):
@@ -68,7 +66,7 @@ def test_outputs_in_class_incremental_training(outputs, trained):
     learner = small_learner(SEEDS, environment=Miniature("class"), budget=Budget(4, steps=6), outputs=outputs)
     for block in Blocks(learner.course):
         learner._prepare(block)
-        gradient, batch = head_gradients(learner, next(block.steps()))
+        gradient, batch = head_gradients(learner, next(works(learner, block)))
         for m in range(2):
             with_gradient = set((gradient[m].abs().sum(1) > 0).nonzero().flatten().tolist())
             assert len(with_gradient) == trained[block.phase]
@@ -81,8 +79,8 @@ def test_outputs_in_class_incremental_training(outputs, trained):
 
 def test_padding_takes_no_part_in_the_mean():
     learner = small_learner(SEEDS, environment=Miniature("domain"), budget=Budget(5))
-    work = next(w for b in Blocks(learner.course) for w in b.steps() if w.weights is not None and (w.weights.sum(1) > 0).all())
-    batch = learner.current(work)
+    batches = [work.batch for block in Blocks(learner.course) for work in works(learner, block)]
+    batch = next(b for b in batches if b.weights is not None and (b.weights.sum(1) > 0).all())
     losses = learner.losses(batch, learner.population(batch.inputs))
     expected = torch.stack([losses[m][batch.weights[m] > 0].mean() for m in range(2)])
     torch.testing.assert_close(learner.loss(batch, learner.population(batch.inputs)), expected)
@@ -92,8 +90,7 @@ def test_padding_takes_no_part_in_the_mean():
 def test_replay_joins_one_mean_or_two(balance):
     learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=(ER(memory=6, replay=3, balance=balance),))
     fit(learner, until=2)
-    batch = learner.current(first_work(learner))
-    joined = learner.strategies[0].extend(learner, batch)
+    joined = first_work(learner).batch
     assert joined.width == 4 + 3
     losses = learner.losses(joined, learner.population(joined.inputs))
     new, old = losses[:, :4].mean(1), losses[:, 4:].mean(1)
@@ -125,7 +122,7 @@ class Term(Strategy):
 
 def test_terms_of_several_strategies_add_up():
     learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=(Term(0.5), Term(2.0)))
-    batch = learner.current(first_work(learner))
+    batch = first_work(learner).batch
     logits = learner.population(batch.inputs)
     expected = learner.losses(batch, logits).mean(1) + 2.5 * logits.square().mean((1, 2))
     torch.testing.assert_close(learner.loss(batch, logits), expected)
@@ -231,12 +228,12 @@ def test_a_label_for_every_token(stack):
     learner = small_learner(
         SEEDS, make, (ER(memory=6),), partial(AdamW, lr=0.02), Sentences(), Budget(4, epochs=15), stack, curves=20
     )
-    batch = learner.current(first_work(learner))
+    batch = first_work(learner).batch
     logits = learner.population(batch.inputs)
-    assert logits.shape == (2, 4, 6, 3)
+    assert logits.shape == (2, 8, 6, 3)
     losses = learner.losses(batch, logits)
     for m in range(2):
-        for b in range(4):
+        for b in range(8):
             torch.testing.assert_close(losses[m, b], F.cross_entropy(logits[m, b], batch.targets[m, b]))
     fit(learner)
     assert (learner.evaluation.accuracy[:, -1] > 0.9).all(), "a tag is a function of its token: it can be learnt"
@@ -264,13 +261,13 @@ def test_prequential_accuracy_is_that_before_each_step(scenario):
     right, met = torch.zeros(2, 2), torch.zeros(2, 2)
 
     def watch(work, take):
-        batch = learner.current(work)
+        batch = work.batch
         predicted = learner.population(batch.inputs).argmax(-1)
         for m in range(2):
             for b in range(4):
-                if work.weights is None or work.weights[m, b] > 0:
-                    right[m, work.tasks[m, 0]] += float(predicted[m, b] == batch.targets[m, b])
-                    met[m, work.tasks[m, 0]] += 1
+                if batch.weights is None or batch.weights[m, b] > 0:
+                    right[m, batch.tasks[m, 0]] += float(predicted[m, b] == batch.targets[m, b])
+                    met[m, batch.tasks[m, 0]] += 1
         take()
 
     fit_watched(learner, watch)

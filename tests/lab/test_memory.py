@@ -6,10 +6,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from lab.memory import Reservoir
-from lab.protocols import Batch
+from lab.protocols import Batch, Steps
 from lab.testing import OneDevice
 from lab.testing.device import move, to_meta
 
@@ -146,6 +148,30 @@ def test_draws_of_successive_steps_are_independent():
     assert stats.chi2_contingency(table.numpy()).pvalue > 1e-3
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_many_steps_at_once_are_as_one_after_the_other(data):
+    """Draws, what is kept and where, to the number; padding, resting members and mixed tasks included."""
+    members, steps, width, count = (data.draw(st.integers(1, most)) for most in (3, 6, 5, 4))
+    capacity, draw = data.draw(st.integers(1, 12)), torch.Generator().manual_seed(data.draw(st.integers(0, 2**32)))
+    together, alone = Reservoir(list(range(members)), capacity), Reservoir(list(range(members)), capacity)
+    clock = torch.zeros(members, dtype=torch.int64)
+    for _ in range(data.draw(st.integers(1, 3))):
+        shape = (members, steps, width)
+        examples = torch.randint(1000, shape, generator=draw)
+        tasks = torch.randint(5, shape if data.draw(st.booleans()) else (members, steps, 1), generator=draw)
+        weights = (torch.rand(shape, generator=draw) < 0.7).float() if data.draw(st.booleans()) else None
+        clocks = clock.unsqueeze(1) + torch.randint(2, (members, steps), generator=draw).cumsum(1)
+        drawn = together.draw_and_add(Steps(examples, tasks, width, weights, clocks), count)
+        for s in range(steps):
+            for of_block, of_step in zip(drawn, alone.draw(count, clocks[:, s]), strict=True):
+                assert torch.equal(of_block[:, s], of_step)
+            alone.add(batch(examples[:, s], tasks[:, s], None if weights is None else weights[:, s]), clocks[:, s])
+        clock = clocks[:, -1] + 1
+        assert torch.equal(together.slots, alone.slots)
+        assert torch.equal(together.seen, alone.seen)
+
+
 def test_an_empty_memory_gives_nothing_valid():
     reservoir = Reservoir([0, 1], 5)
     reservoir.add(batch([[1], [2]], weights=[[1], [0]]), torch.zeros(2, dtype=torch.int64))
@@ -160,13 +186,15 @@ def test_the_host_never_waits():
     with OneDevice():
         reservoir.add(offer, ones[:, 0])
         assert reservoir.draw(3, ones[:, 0])[0].shape == (2, 3)
+        steps = Steps(ones.unsqueeze(2), ones.unsqueeze(2), 1, ones.float().unsqueeze(2), ones)
+        assert reservoir.draw_and_add(steps, 3)[0].shape == (2, 4, 3)
 
 
 def test_ten_thousand_online_steps_of_ten_members_are_quick():
-    reservoir, clock = Reservoir(list(range(10)), 500), torch.zeros(10, dtype=torch.int64)
-    one = batch(torch.arange(10).unsqueeze(1))
+    reservoir, clock = Reservoir(list(range(10)), 500), torch.zeros(10, 50, dtype=torch.int64)
+    rows = torch.arange(10).unsqueeze(1)
+    steps = Steps(rows.expand(10, 50).unsqueeze(2), rows.unsqueeze(2), 1, None, clock)
     begun = time.process_time()
-    for _ in range(1000):
-        reservoir.add(one, clock)
-        clock += 1
+    for _ in range(1000 // 50):
+        reservoir.draw_and_add(steps, 1)
     assert time.process_time() - begun < 1.0, "the aim is 10,000 in 2 s; this leaves a slow machine five times as long"

@@ -1,9 +1,13 @@
 """What a Trainer sees of the steps taken inside blocks; reading ahead and the length of blocks change nothing."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from environments.augment import augment
 from lab.stream import StreamDataModule
 from lab.testing.miniature import Miniature, fit, small_learner
 from strategies.er import ER
@@ -29,13 +33,18 @@ def test_a_trainer_counts_steps_not_blocks_and_calls_its_hook_at_each(callbacks)
     assert [callback.calls for callback in callbacks] == [learner.course.total] * len(callbacks)
 
 
+class Augmented(Miniature):
+    def stream(self, seed):
+        return replace(super().stream(seed), augment=partial(augment, padding=1, flip=True))
+
+
 @pytest.mark.parametrize("stack", [True, False])
 def test_neither_reading_ahead_nor_the_length_of_blocks_changes_a_bit(stack, monkeypatch):
-    """Streams of unequal length: padded last batches, and members whose task is over before the others'."""
+    """Augmented streams of unequal length: padded last batches, and members whose task is over before the others'."""
 
     def trained(block, at_once):
-        monkeypatch.setattr("lab.learner.READ_AT_ONCE", at_once)
-        learner = small_learner([3, 8, 9], strategies=(ER(memory=6),), environment=Miniature(), block=block, stack=stack)
+        monkeypatch.setattr("lab.ahead.READ_AT_ONCE", at_once)
+        learner = small_learner([3, 8, 9], strategies=(ER(memory=6),), environment=Augmented(), block=block, stack=stack)
         fit(learner)
         return learner.state_dict()
 

@@ -1,6 +1,7 @@
 """Blocks of index batches: exact epochs, cuts where something happens, and a position that is all a resume needs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,8 +31,21 @@ def course_of(sizes, budget, **options):
 
 
 def steps_of(blocks):
-    """(phase, work) of every step."""
-    return [(block.phase, work) for block in blocks for work in block.steps()]
+    """(phase, step) of every step: its number, examples, tasks, weights (None where all count), active (None for everyone)."""
+    return [
+        (
+            block.phase,
+            SimpleNamespace(
+                number=block.start + s + 1,
+                examples=block.examples[s],
+                tasks=block.tasks[s],
+                weights=None if block.full[s] else block.weights[s],
+                active=None if block.everyone[s] else block.active[s],
+            ),
+        )
+        for block in blocks
+        for s in range(len(block))
+    ]
 
 
 @st.composite

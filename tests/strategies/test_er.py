@@ -1,7 +1,6 @@
 """Experience replay as Chaudhry et al. 2019 describe it; its loss and its trajectory are tested in `tests/lab`."""
 
 import pytest
-import torch
 
 from lab.errors import UserError
 from lab.stream import Budget
@@ -16,15 +15,17 @@ def test_a_sample_is_not_replayed_in_the_step_it_arrives_in():
     met = [set(), set()]
 
     def watch(work, take):
-        examples, tasks, valid = strategy.reservoir.draw(20, learner.clock)
+        batch = work.batch
         for m in range(2):
-            drawn = set(zip(tasks[m][valid[m]].tolist(), examples[m][valid[m]].tolist(), strict=True))
-            assert drawn <= met[m]
-            assert drawn or not met[m]
+            counted = batch.weights[m] > 0
+            new, old = (
+                {(int(batch.tasks[m, b]), int(batch.examples[m, b])) for b in columns if counted[b]}
+                for columns in (range(4), range(4, 8))
+            )
+            assert old <= met[m]
+            assert old or not met[m]
+            met[m] |= new
         take()
-        for m in range(2):
-            weights = torch.ones(4) if work.weights is None else work.weights[m]
-            met[m] |= {(int(work.tasks[m, 0]), row) for row in work.examples[m][weights > 0].tolist()}
 
     fit_watched(learner, watch)
     kept, tasks, filled = strategy.reservoir.contents()

@@ -35,5 +35,5 @@ def test_cumulative_adds_each_tasks_data_to_those_before():
 
 def test_samples_of_all_tasks_are_mixed_in_a_batch():
     joint = Joint().rewrite(Miniature("task", tasks=3).stream(5))
-    works = [work for block in Blocks(Course([joint], [5], Budget(16))) for work in block.steps()]
-    assert all(len(torch.unique(work.tasks)) > 1 for work in works)
+    tasks = torch.cat([block.tasks for block in Blocks(Course([joint], [5], Budget(16)))])
+    assert all(len(torch.unique(of_step)) > 1 for of_step in tasks)

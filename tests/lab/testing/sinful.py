@@ -1,6 +1,7 @@
 """Strategies that break the contract, one sin each; what the battery says of them is tested beside this file."""
 
 import random
+from dataclasses import replace
 
 import torch
 
@@ -160,9 +161,25 @@ class JointNorm(Strategy):
 
 class Transposed(Strategy):
     def extend(self, learner, batch):
-        from dataclasses import replace
-
         return replace(batch, weights=batch.weights_or_ones().sum(0))
+
+
+class InFront(Strategy):
+    def rehearse(self, learner, steps):
+        return replace(steps, examples=torch.cat([steps.examples[..., :1], steps.examples], 2))
+
+
+class Misshapen(Strategy):
+    def rehearse(self, learner, steps):
+        return replace(steps, tasks=steps.tasks[:1])
+
+
+class OncePerBlock(Strategy):
+    """Rehearses what was new when the block began, all through the block."""
+
+    def rehearse(self, learner, steps):
+        first = steps.examples[:, :1].expand(-1, steps.clock.shape[1], -1)
+        return steps.join(first, steps.tasks, torch.ones_like(first, dtype=torch.float32))
 
 
 class UnknownParameter(Strategy):
