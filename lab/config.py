@@ -105,12 +105,12 @@ def check(config: dict) -> None:
     for section, name in (
         ("evaluation", "every"),
         ("evaluation", "samples"),
+        ("evaluation", "batch"),
         ("checkpoint", "every"),
         ("trainer", "max_steps"),
     ):
         if config[section][name] is not None:
             whole(f"{section}.{name}", config[section][name], 1)
-    whole("evaluation.batch", config["evaluation"]["batch"], 1)
     clip = config["clip"]
     if clip is not None and not (isinstance(clip, (int, float)) and clip > 0):
         raise invalid("clip", clip, "a number above 0, or null")

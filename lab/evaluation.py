@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,11 +26,11 @@ class Evaluation(nn.Module):
         split: ``test`` or ``validation``.
         tasks: ``all`` after every task, or ``log_lags``: the tasks at lags 0, 1, 2, 4, 8, ... (all at the end).
         samples: size of the subset on which curves are measured; None for the whole test set.
-        batch: examples of a member in one forward pass.
+        batch: examples of a member in one forward pass; None for as many as are fastest.
     """
 
     def __init__(
-        self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500, batch: int = 1000
+        self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500, batch: int | None = None
     ):
         super().__init__()
         self.course, self.which, self.batch, self.split = course, tasks, batch, split
@@ -57,7 +58,7 @@ class Evaluation(nn.Module):
     @torch.no_grad()
     def after_phase(self, learner: ContinualLearner, phase: int) -> None:
         """Measure the row of the accuracy tensor that a phase completes; -1 is before training."""
-        row = self.course.phases[phase].completes + 1 if phase >= 0 else 0
+        row = self._row(phase)
         for task in self._due(row):
             with_task, without = self._measure(learner, task, phase, None)
             self.accuracy[:, row, task] = with_task
@@ -67,9 +68,21 @@ class Evaluation(nn.Module):
     def within_phase(self, learner: ContinualLearner, step: int) -> None:
         """Measure one point of the curves."""
         phase, number = self.course.phase_at(step), self.steps.index(step)
-        row = self.course.phases[phase].completes + 1 if phase >= 0 else 0
+        row = self._row(phase)
         for task in self._due(row):
             self.curves[:, number, task] = self._measure(learner, task, phase, self.samples)[0]
+
+    def count(self) -> int:
+        """Examples of one member that it is measured on in the whole run."""
+        sizes = [getattr(self, f"examples_{task}").shape[1] for task in range(self.tasks)]
+        rows = {self._row(phase) for phase in range(-1, len(self.course.phases))}
+        points = [self._row(self.course.phase_at(step)) for step in self.steps]
+        whole = sum(sizes[task] for row in rows for task in self._due(row))
+        return whole + sum(min(sizes[task], self.samples or sizes[task]) for row in points for task in self._due(row))
+
+    def _row(self, phase: int) -> int:
+        """The row of the accuracy tensor that a phase works towards; row 0 before the first."""
+        return self.course.phases[phase].completes + 1 if phase >= 0 else 0
 
     def _due(self, row: int) -> list[int]:
         if self.which == "all" or row in (0, self.tasks):
@@ -84,8 +97,8 @@ class Evaluation(nn.Module):
         tasks = torch.full((len(examples), 1), task, device=examples.device)
         met = self.seen[phase + 1].unsqueeze(1)
         answers = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
-        counts = []
-        for chunk, there in zip(examples.split(self.batch, 1), valid.split(self.batch, 1), strict=True):
+        batch, counts = self.batch or _fitting(learner), []
+        for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
             inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
             logits = learner.predict(inputs)
             real = (targets >= 0) & there.view(*there.shape, *[1] * (targets.dim() - 2))
@@ -104,6 +117,13 @@ class Evaluation(nn.Module):
             units = units.view(units.shape[0], *[1] * (logits.dim() - 2), units.shape[-1])
             logits = logits.masked_fill(~units, -torch.inf)
         return ((logits.argmax(-1) == targets) & real).flatten(1).sum(1)
+
+
+def _fitting(learner: ContinualLearner) -> int:
+    """Examples of a member in a forward pass: on a CPU as many as lie in a core's cache, on an accelerator as fill it."""
+    numbers = 2**19 if learner.device.type == "cpu" else 2**25
+    at_once = learner.members if learner.population.stack else 1
+    return max(32, numbers // (at_once * prod(learner.reader.shape)))
 
 
 def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -150,18 +150,23 @@ class Experiment:
         course = self.course(members, plan.block)
         population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype)
         optimizer = build("optimizer", _of_members(self.config["optimizer"], members, len(self.seeds)), population.leaves)
-        measured = self.config["evaluation"]
-        evaluation = Evaluation(course, own, measured["split"], measured["tasks"], measured["samples"], measured["batch"])
+        evaluation = self.evaluation(course, own)
         reader = Reader(self.environment.data, course.streams)
         rest = (self.config["outputs"], self.config["clip"], self.config["reset_optimizer"])
         return ContinualLearner(population, self.strategies(), optimizer, reader, course, evaluation, own, *rest)
 
+    def evaluation(self, course: Course, seeds: list[int]) -> Evaluation:
+        options = self.config["evaluation"]
+        return Evaluation(course, seeds, options["split"], options["tasks"], options["samples"], options["batch"])
+
     def settle_plan(self) -> Plan:
         course = self.course(list(range(len(self.seeds))), LONGEST_BLOCK)
+        # A forward pass is a third of a step.
+        steps = course.total + self.evaluation(course, self.seeds).count() // (3 * self.config["batch_size"])
         reader = Reader(self.environment.data, self.streams)
         rows = torch.arange(self.config["batch_size"]) % len(self.environment.data.train)
         inputs = reader.read(rows.expand(len(self.seeds), -1), torch.zeros(len(self.seeds), 1, dtype=torch.int64))[0][0]
-        return settle(self.config["plan"], self.make_network, inputs, len(self.seeds), course.total, self.device)
+        return settle(self.config["plan"], self.make_network, inputs, len(self.seeds), steps, self.device)
 
     # --- the job ------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ STACKED_BONUS = 0.95
 """Where the two are alike, stacked it is: a whole step has more small operations than the pass that is measured."""
 CLEARLY_FASTER = 0.8
 """Threads that wait for each other lose much on a busy machine: they must win this much on a quiet one."""
+LONGEST_TRIAL = 0.2
 SECONDS_A_BLOCK, LONGEST_BLOCK = 0.2, 64
 """Between two calls of the Trainer's hooks: they cost about a millisecond, and progress and interrupts wait for them."""
 
@@ -57,7 +58,7 @@ def settle(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, members: i
 
     Args:
         inputs: one member's batch ``[B, ...]``, to measure with.
-        steps: of the whole run.
+        steps: of the whole run, what it takes to evaluate counted in steps.
     """
     refusal = why_not_stacked(make, inputs)
     if refusal and "randomness" in refusal:
@@ -87,11 +88,11 @@ class _Trial:
     members: int
 
     def seconds(self, stack: bool, threads: int = 1) -> float:
-        """Of a step of all members: the shortest of several forward and backward passes."""
+        """Of a step of all members: the shortest of at least 5 forward and backward passes, of 50 where they are quick."""
         few = min(self.members, 4)
         torch.set_num_threads(threads)
         population, stacked, times = Population(self.make, list(range(few)), stack), torch.stack([self.inputs] * few), []
-        for _ in range(5):
+        while len(times) < 5 or (len(times) < 50 and sum(times) < LONGEST_TRIAL):
             begin = time.perf_counter()
             population(stacked).sum().backward()
             times.append(time.perf_counter() - begin)

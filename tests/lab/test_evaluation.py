@@ -148,3 +148,14 @@ def test_members_with_test_sets_of_unlike_sizes():
     fit(learner)
     for m in range(2):
         assert learner.evaluation.accuracy[m, 2, 0].item() == pytest.approx(reference(learner, environment, m, 0, 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("tasks", ["all", "log_lags"])
+def test_what_it_will_take_is_known_ahead(tasks):
+    """The plan asks; here, every example that goes through the network is counted."""
+    learner = small_learner(SEEDS, environment=Miniature("domain", tasks=5), curves=7, block=3)
+    learner.evaluation.which, learner.evaluation.samples, met = tasks, 6, []
+    predict = learner.predict
+    learner.predict = lambda inputs: met.append(inputs.shape[1]) or predict(inputs)
+    fit(learner)
+    assert learner.evaluation.count() == sum(met)
