@@ -80,6 +80,8 @@ class Experiment:
             if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
                 raise UserError(f"strategy: {kind} must be told when a task ends, and this environment announces no boundaries")
             stream = strategy.rewrite(stream)
+        if self.config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
+            raise UserError("reset_optimizer=true: this environment announces no boundaries at which to reset")
         if stream.prequential and (self.config["epochs"], self.config["steps"]) != (1, None):
             given = f"epochs={self.config['epochs']}, steps={self.config['steps']}"
             raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
@@ -120,6 +122,7 @@ class Experiment:
         kept = {key: value for key, value in self.config.items() if key not in NOT_IN_DIGEST}
         kept["environment"] = _without_places(kept["environment"])
         kept["precision"] = str(self.config["trainer"]["precision"])
+        kept["callbacks"] = self.config["trainer"]["callbacks"] or {}  # they may change what is trained
         return digest(yaml.safe_dump(kept, sort_keys=True), self.environment.data.digest, *sources(self.config))
 
     @property
@@ -148,7 +151,7 @@ class Experiment:
         """The learner of some of the members (positions in ``seeds``)."""
         own, init = [self.seeds[m] for m in members], self.seeds_for("initialisation")
         course = self.course(members, plan.block)
-        population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype)
+        population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype, own)
         optimizer = build("optimizer", _of_members(self.config["optimizer"], members, len(self.seeds)), population.leaves)
         evaluation = self.evaluation(course, own)
         reader = Reader(self.environment.data, course.streams)
@@ -199,8 +202,8 @@ class Experiment:
     def _train(self, members: list[int], plan: Plan, folder: Path, report) -> Results:
         learner = self.learner(members, plan)
         keeper = train(learner, self._trainer_options, folder, self.digest, report)
-        if not finished(learner):
-            at = f"stopped at step {int(learner.clock.max())} of {learner.course.total}"
+        if not finished(learner, keeper):
+            at = f"stopped at step {keeper.step} of {learner.course.total}"
             raise IncompleteError(f"{at}; the same command without trainer.max_steps goes on")
         return results_of(learner, keeper, self.config, self._provenance(plan))
 

@@ -67,6 +67,7 @@ class ContinualLearner(LightningModule):
         self.register_buffer("met_before", torch.zeros(self.members, count), persistent=self.prequential)
         self.passes = {"forward": 0, "backward": 0}
         """Samples of one member that went through the network in training; strategies add their own."""
+        self._reservoirs = 0
         self._units: Tensor | None = None
         self._frozen: Tensor | None = None
         self._look_for_diverged = True
@@ -127,9 +128,9 @@ class ContinualLearner(LightningModule):
         self._with = self._hooked()
 
     def begin(self, phase: int) -> None:
-        if self.reset_optimizer:
-            self.optimizer.reset()
         if self.course.phases[phase].announced:
+            if self.reset_optimizer:
+                self.optimizer.reset()
             for strategy in self.strategies:
                 strategy.begin_task(self, phase)
 
@@ -228,10 +229,10 @@ class ContinualLearner(LightningModule):
     def _test_before(self, batch: Batch, logits: Tensor) -> None:
         """Score the stream's samples by the logits they got before they were trained on."""
         right = self._right(self._among_units(batch, logits), batch.targets)[:, : batch.current]
-        weights = batch.weights_or_ones()[:, : batch.current]
+        counted = (batch.weights_or_ones()[:, : batch.current] > 0).float()
         tasks = batch.tasks.expand_as(batch.examples)[:, : batch.current]
-        self.right_before.scatter_add_(1, tasks, right * weights)
-        self.met_before.scatter_add_(1, tasks, weights)
+        self.right_before.scatter_add_(1, tasks, right * counted)
+        self.met_before.scatter_add_(1, tasks, counted)
 
     def _note_losses(self, losses: Tensor, first: int) -> None:
         """Note who diverged in the steps from number ``first`` on, by their losses ``[S, M]``."""
@@ -269,8 +270,9 @@ class ContinualLearner(LightningModule):
     # --- for strategies -----------------------------------------------------------------------------------------------
 
     def reservoir(self, capacity: int) -> Reservoir:
-        """An empty memory of ``capacity`` samples for each member."""
-        return Reservoir(self.seeds, capacity)
+        """An empty memory of ``capacity`` samples for each member; each that is asked for draws numbers of its own."""
+        self._reservoirs += 1
+        return Reservoir(self.seeds, capacity, f"reservoir/{self._reservoirs}")
 
     def replay(self, examples: Tensor, tasks: Tensor, weights: Tensor) -> Batch:
         """Samples at addresses ``[M, B]`` as a batch of none but replayed columns."""

@@ -23,13 +23,21 @@ class Population(nn.Module):
         seeds: the initialisation seed of each member.
         stack: run all members at once under ``vmap``, or one after the other; same parameters, same interface.
         dtype: what the networks compute in. Parameters stay float32 (float64 for float64) whatever this is.
+        own_seeds: of the members, for their dropout masks; None for ``seeds``.
     """
 
-    def __init__(self, make: Callable[[], nn.Module], seeds: list[int], stack: bool = True, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        make: Callable[[], nn.Module],
+        seeds: list[int],
+        stack: bool = True,
+        dtype: torch.dtype = torch.float32,
+        own_seeds: list[int] | None = None,
+    ):
         super().__init__()
         networks = [_initialised(make, seed) for seed in seeds]
         for number, network in enumerate(networks):
-            _key_dropout(network, seeds[number])
+            _key_dropout(network, (own_seeds or seeds)[number])
         self.dtype, self.stack, self.members = dtype, stack, len(seeds)
         parameters, buffers = stack_module_state(networks)
         keep = torch.float64 if dtype == torch.float64 else torch.float32

@@ -14,7 +14,7 @@ from lab.errors import UserError
 from lab.metrics import measure
 
 LARGE = 100
-"""Beyond this many tasks the tensors lie in `accuracy.npz` beside the JSON."""
+"""Beyond this many tasks the tensors over pairs of tasks, and the curves, lie in `accuracy.npz` beside the JSON."""
 
 
 @dataclass
@@ -67,11 +67,14 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
 
 
 def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:
-    """Processes run side by side: time is the longest, state the sum, the rest is each member's own."""
+    """Processes run side by side: time is the longest, state the sum, the step that was resumed from the earliest; the rest is
+    each member's own."""
     cost = dict(parts[0].cost)
     samples = [n for part in parts for n in part.cost["samples"]]
     cost["samples"] = [samples[i] for i in order]
     cost["wall_seconds"] = max(part.cost["wall_seconds"] for part in parts)
+    resumed = [part.cost["resumed_from_step"] for part in parts if part.cost["resumed_from_step"] is not None]
+    cost["resumed_from_step"] = min(resumed, default=None)
     cost["state_bytes"] = sum(part.cost["state_bytes"] for part in parts)
     cost["wall_seconds_per_member"] = cost["wall_seconds"] / len(samples)
     return cost
@@ -81,10 +84,12 @@ def save(results: Results, folder: Path) -> Path:
     """Write `results.json` whole or not at all."""
     content = asdict(results)
     if results.accuracy.shape[2] > LARGE:
-        arrays = {"accuracy": results.accuracy} | ({"curves": results.curves["accuracy"]} if results.curves else {})
+        arrays = {"accuracy": results.accuracy, "accuracy_without_task": results.accuracy_without_task}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
+        content |= dict.fromkeys(arrays, "accuracy.npz")
+        if results.curves:
+            arrays["curves"], content["curves"]["accuracy"] = results.curves["accuracy"], "accuracy.npz"
         write_whole(folder / "accuracy.npz", lambda file: np.savez_compressed(file, **arrays))
-        content["accuracy"] = "accuracy.npz"
-        content["curves"] = results.curves and content["curves"] | {"accuracy": "accuracy.npz"}
     text = json.dumps(_plain(content), allow_nan=False)
     write_whole(folder / "results.json", lambda file: file.write(text.encode()))
     return folder / "results.json"
@@ -97,7 +102,7 @@ def load(folder: Path) -> Results:
         content = json.loads(path.read_text())
         if content["accuracy"] == "accuracy.npz":
             with np.load(Path(folder) / "accuracy.npz") as arrays:
-                content["accuracy"] = arrays["accuracy"]
+                content |= {name: arrays[name] for name in ("accuracy", "accuracy_without_task") if content.get(name)}
                 if content["curves"]:
                     content["curves"]["accuracy"] = arrays["curves"]
         for name in ("accuracy", "accuracy_without_task", "online_accuracy", "online_baseline"):

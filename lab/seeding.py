@@ -41,17 +41,20 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def bits(keys: Tensor, clock: Tensor, count: int) -> Tensor:
-    """24 random bits, int64 ``[..., count]``, for keys and clocks ``[...]`` (int64): equal ones give equal bits, anywhere."""
+    """32 random bits, int64 ``[..., count]``, for keys and clocks ``[...]`` (int64): equal ones give equal bits, anywhere."""
     word = _mix(keys + clock * _GOLDEN & _WORD).unsqueeze(-1)
     offset = torch.arange(0, count * _GOLDEN, _GOLDEN, device=keys.device)
-    return _mix((word + offset).bitwise_and_(_WORD)) >> 8
+    return _mix((word + offset).bitwise_and_(_WORD))
 
 
 def uniform(keys: Tensor, clock: Tensor, count: int) -> Tensor:
     """Uniform numbers in [0, 1), float32 ``[..., count]``; see :func:`bits`."""
-    return bits(keys, clock, count).to(torch.float32) * 2.0**-24
+    return (bits(keys, clock, count) >> 8).to(torch.float32) * 2.0**-24
 
 
 def integers(keys: Tensor, clock: Tensor, count: int, below: Tensor) -> Tensor:
-    """Uniform whole numbers in [0, below), int64 ``[..., count]``; ``below`` broadcasts and is at least 1, at most 2**39."""
-    return bits(keys, clock, count) * below >> 24
+    """Uniform whole numbers in [0, below), int64 ``[..., count]``; ``below`` broadcasts and is at least 1, at most 2**31.
+
+    Probabilities differ by at most ``below`` / 2**32 of themselves.
+    """
+    return bits(keys, clock, count) * below >> 32

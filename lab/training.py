@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lab.config import build, nearest
 from lab.errors import UserError
@@ -24,6 +25,8 @@ from lab.workers import Report
 
 OURS = ("callbacks", "max_steps", "precision", "enable_progress_bar")
 """Options that the lab itself carries out."""
+NEVER_CALLED = ("on_before_backward", "on_after_backward", "on_before_zero_grad")
+"""Hooks of callbacks that a population's step has no place for."""
 
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -40,11 +43,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Keeper(Callback):
-    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest and its clock."""
+    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest, its step and its clock."""
 
-    def __init__(self, folder: Path, digest: str):
-        self.folder, self.digest = folder, digest
-        self.seconds_before, self.resumed_from, self._begun = 0.0, None, 0.0
+    def __init__(self, folder: Path, digest: str, resumed_from: int | None):
+        self.folder, self.digest, self.resumed_from, self.step = folder, digest, resumed_from, resumed_from or 0
+        self.seconds_before, self._begun = 0.0, 0.0
 
     @property
     def seconds(self) -> float:
@@ -55,17 +58,13 @@ class Keeper(Callback):
         return {"digest": self.digest, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict) -> None:
-        if state["digest"] != self.digest:
-            other = f"of another configuration ({state['digest']}, not {self.digest})"
-            raise UserError(f"{self.folder}: holds a checkpoint {other}; move it away")
         self.seconds_before = state["seconds"]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._begun = time.perf_counter()
-        step = int(module.clock.max())
-        self.resumed_from = step or None
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs, batch: Block, batch_idx: int) -> None:
+        self.step = batch.stop
         if batch.checkpoint:
             trainer.save_checkpoint(self.folder / f"step-{batch.stop:09d}.ckpt")
             for old in checkpoints(self.folder)[2:]:
@@ -94,13 +93,20 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.split("-")[1])
 
 
-def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read."""
+def newest_whole(folder: Path, digest: str) -> Path | None:
+    """The newest checkpoint that can be read.
+
+    Raises:
+        UserError: if it belongs to another cell than ``digest``.
+    """
     for path in checkpoints(folder):
         try:
-            torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            given = content["callbacks"][Keeper.__name__]["digest"]
         except Exception:  # whatever a damaged file raises: the next older one serves
             continue
+        if given != digest:
+            raise UserError(f"{path}: is a checkpoint of another configuration ({given}, not {digest}); move it away")
         return path
     return None
 
@@ -116,14 +122,18 @@ def trainer_of(options: dict, callbacks: list[Callback]) -> Trainer:
     for name in passed:
         if name not in known:
             raise UserError(f"trainer.{name}: Lightning's Trainer has no such option. {nearest(name, list(known))}")
-    own = [build(f"trainer.callbacks.{name}", node) for name, node in (options["callbacks"] or {}).items()]
-    for name, callback in zip(options["callbacks"] or {}, own, strict=True):
+    own = {name: build(f"trainer.callbacks.{name}", node) for name, node in (options["callbacks"] or {}).items()}
+    for name, callback in own.items():
         if not isinstance(callback, Callback):
             raise UserError(f"trainer.callbacks.{name}: is a {type(callback).__name__}; expected a lightning.pytorch.Callback")
+        for hook in NEVER_CALLED:
+            if is_overridden(hook, callback, Callback):
+                told = "a step has several losses and its own loop; on_before_optimizer_step sees all gradients"
+                raise UserError(f"trainer.callbacks.{name}: {hook} is never called here: {told}")
     fixed = {"devices": 1, "max_epochs": 1, "logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     try:
-        return Trainer(**quiet | passed | fixed, plugins=[WholeCheckpoints()], callbacks=[*own, *callbacks])
+        return Trainer(**quiet | passed | fixed, plugins=[WholeCheckpoints()], callbacks=[*own.values(), *callbacks])
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: Lightning refuses these options ({error})") from None
 
@@ -133,10 +143,10 @@ def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, r
     folder.mkdir(parents=True, exist_ok=True)
     for part in folder.glob(".*.part"):  # left by a process that was killed while it wrote
         part.unlink()
-    newest, stop = newest_whole(folder), options["max_steps"]
+    newest, stop = newest_whole(folder, digest), options["max_steps"]
     if newest and stop and step_of(newest) >= stop:
         raise UserError(f"trainer.max_steps={stop}: the run is at step {step_of(newest)} already; name a later one, or none")
-    keeper = Keeper(folder, digest)
+    keeper = Keeper(folder, digest, step_of(newest) if newest else None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         fitter = trainer_of(options, [Watch(report, stop), keeper])
@@ -144,10 +154,9 @@ def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, r
     return keeper
 
 
-def finished(learner: ContinualLearner) -> bool:
+def finished(learner: ContinualLearner, keeper: Keeper) -> bool:
     """Whether the learner came to the end of its course, or nobody is left to train."""
-    totals = torch.tensor([sum(lengths[m] for lengths in learner.course.lengths) for m in range(learner.members)])
-    return bool(((learner.diverged_at >= 0) | (learner.clock == totals.to(learner.clock.device))).all())
+    return keeper.step == learner.course.total or bool((learner.diverged_at >= 0).all())
 
 
 def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenance: dict) -> Results:
