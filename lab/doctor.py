@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from lab import workers
 from lab.config import CONF, OWN_PACKAGES
 
 DISTRIBUTION = "continual-learning-lab"
@@ -142,8 +143,7 @@ def git() -> tuple[bool, str]:
 
 def cores() -> tuple[bool, str]:
     """Cores that this process may use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return True, f"{count} of {os.cpu_count()}, {platform.machine()}"
+    return True, f"{workers.cores()} of {os.cpu_count()}, {platform.machine()}"
 
 
 def memory() -> tuple[bool, str]:

@@ -18,10 +18,11 @@ from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
 from lab.errors import UserError, invalid, one_of
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
-from lab.plan import LONGEST_BLOCK, Plan, settle, settled
+from lab.optimizers import StackedOptimizer
+from lab.plan import LONGEST_BLOCK, Plan, settle, settled, why_in_turn
 from lab.population import Population
 from lab.progress import Progress
-from lab.protocols import Environment, Strategy, Stream
+from lab.protocols import Data, Environment, Strategy, Stream
 from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
 from lab.stream import Budget, Course
@@ -45,6 +46,9 @@ class Experiment:
         check(self.config)
         self.seeds = seeds_of(self.config["seeds"])
         self.environment: Environment = build("environment", self.config["environment"])
+        if not (isinstance(getattr(self.environment, "data", None), Data) and hasattr(self.environment, "stream")):
+            target = self.config["environment"]["_target_"]
+            raise invalid("environment._target_", target, "an environment: `data`, and `stream(seed)`; see lab.protocols")
         self.streams = [self._stream(seed) for seed in self.seeds_for("stream")]
         accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
         if accelerator == "gpu" and not torch.cuda.is_available():
@@ -61,7 +65,10 @@ class Experiment:
     def _try_parts(self) -> None:
         """Build once what would otherwise be refused only after the run directory is made."""
         self._try_network()
-        build("optimizer", self.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(self.seeds), 1))})
+        tried = build("optimizer", self.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(self.seeds), 1))})
+        if not isinstance(tried, StackedOptimizer):
+            expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
+            raise invalid("optimizer._target_", self.config["optimizer"]["_target_"], expected)
         trainer_of(self._trainer_options, [])
 
     # --- what it is ---------------------------------------------------------------------------------------------------
@@ -103,6 +110,7 @@ class Experiment:
         shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if not isinstance(logits, torch.Tensor) or shape[0] != len(inputs) or shape[-1] != outputs:
             raise invalid("network", given, f"logits of shape [{len(inputs)}, ..., {outputs}], not {shape}")
+        why_in_turn(self._wish, self.make_network, inputs, self.device)
 
     @property
     def _trainer_options(self) -> dict[str, Any]:
@@ -158,6 +166,13 @@ class Experiment:
         rest = (self.config["outputs"], self.config["clip"], self.config["reset_optimizer"])
         return ContinualLearner(population, self.strategies(), optimizer, reader, course, evaluation, own, *rest)
 
+    @property
+    def _wish(self) -> dict[str, Any]:
+        """What the user wishes of the plan, no more processes than members."""
+        wish = self.config["plan"]
+        processes = wish["processes"]
+        return wish | {"processes": processes if processes == "auto" else min(processes, len(self.seeds))}
+
     def evaluation(self, course: Course, seeds: list[int]) -> Evaluation:
         options = self.config["evaluation"]
         return Evaluation(course, seeds, options["split"], options["tasks"], options["samples"], options["batch"])
@@ -169,7 +184,7 @@ class Experiment:
         reader = Reader(self.environment.data, self.streams)
         rows = torch.arange(self.config["batch_size"]) % len(self.environment.data.train)
         inputs = reader.read(rows.expand(len(self.seeds), -1), torch.zeros(len(self.seeds), 1, dtype=torch.int64))[0][0]
-        return settle(self.config["plan"], self.make_network, inputs, len(self.seeds), steps, self.device)
+        return settle(self._wish, self.make_network, inputs, len(self.seeds), steps, self.device)
 
     # --- the job ------------------------------------------------------------------------------------------------------
 
@@ -177,15 +192,23 @@ class Experiment:
         """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
         with locked(self.folder):
             if (self.folder / "results.json").exists():
+                self._incomplete.unlink(missing_ok=True)
                 return self.folder
             write_whole(
                 self.folder / "config.yaml", lambda file: file.write(yaml.safe_dump(self.config, sort_keys=False).encode())
             )
-            plan = settled(self.folder, self.settle_plan)
+            self._incomplete.touch()
+            plan = settled(self.folder, self._wish, self.device, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
             parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
             save(join(parts, self.seeds), self.folder)
+            self._incomplete.unlink()
         return self.folder
+
+    @property
+    def _incomplete(self) -> Path:
+        """The file that marks a run without results, whatever stopped it."""
+        return self.folder / "incomplete"
 
     def _alone(self, members: list[int], plan: Plan, progress: Progress) -> list[Results]:
         torch.set_num_threads(plan.threads)

@@ -123,6 +123,8 @@ class SGD(StackedOptimizer):
 
     def __init__(self, parameters, lr: Value = 0.1, momentum: Value = 0.0, weight_decay: Value = 0.0, nesterov: bool = False):
         require(isinstance(nesterov, bool), "optimizer.nesterov", nesterov, "true or false")
+        none = not any(momentum) if isinstance(momentum, Sequence) else not momentum
+        require(not (nesterov and none), "optimizer.nesterov", nesterov, "false where optimizer.momentum is 0")
         super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
         self.nesterov = nesterov
 

@@ -4,7 +4,6 @@ since another plan means other kernels and other bits."""
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lab.errors import UserError
+from lab.errors import UserError, invalid
 from lab.population import Population, why_not_stacked
 from lab.results import write_whole
+from lab.workers import cores
 
 WORTH_A_PROCESS = 2.0
 """Seconds of training from which on a population is split over processes."""
@@ -38,19 +38,54 @@ class Plan:
     threads: int
     block: int
     why: str
+    device: str = "cpu"
 
 
-def settled(folder: Path, settle: Callable[[], Plan]) -> Plan:
-    """The plan kept in the run directory, or a new one, kept from now on."""
+def settled(folder: Path, wish: dict, device: str, settle: Callable[[], Plan]) -> Plan:
+    """The plan kept in the run directory, or a new one, kept from now on.
+
+    Raises:
+        UserError: where what is kept cannot be read, or is not what is wished for now.
+    """
     path = folder / "plan.json"
     if path.exists():
         try:
-            return Plan(**json.loads(path.read_text()))
+            plan = Plan(**json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}: is not a plan of this lab ({error}); move the run directory away to begin anew") from None
+        _refuse_another(plan, wish, device, folder)
+        return plan
     plan = settle()
     write_whole(path, lambda file: file.write(json.dumps(asdict(plan)).encode()))
     return plan
+
+
+def _refuse_another(plan: Plan, wish: dict, device: str, folder: Path) -> None:
+    """Another plan means other kernels, hence other bits than the run would have had."""
+    remedy = f"the run was begun so and goes on so; leave it out, or move {folder} away to begin anew"
+    if device != plan.device:
+        raise UserError(f"trainer.accelerator: this is {device}, expected {plan.device}: {remedy}")
+    for key in ("stack", "processes", "block"):
+        if wish[key] not in ("auto", getattr(plan, key)):
+            raise UserError(f"plan.{key}={wish[key]}: expected {getattr(plan, key)}: {remedy}")
+
+
+def why_in_turn(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, device: str) -> str | None:
+    """Why a network's members must run one after the other; None where they may be stacked. ``inputs`` ``[B, ...]``.
+
+    Raises:
+        UserError: for a network that no plan can run, or not the plan that is wished for.
+    """
+    if device != "cpu" and wish["processes"] not in ("auto", 1):
+        raise invalid("plan.processes", wish["processes"], "1 or auto: on an accelerator one process runs all members")
+    refusal = why_not_stacked(make, inputs)
+    if refusal and "randomness" in refusal:
+        remedy = "use lab.networks.Dropout, whose masks belong to the member"
+        raise UserError(f"network: draws random numbers by itself (functional dropout?); {remedy}")
+    if wish["stack"] is True and refusal:
+        remedy = "plan.stack=false runs it member by member"
+        raise UserError(f"plan.stack=true: this network cannot be stacked ({refusal}); {remedy}")
+    return refusal
 
 
 def settle(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, members: int, steps: int, device: str) -> Plan:
@@ -60,17 +95,11 @@ def settle(wish: dict, make: Callable[[], nn.Module], inputs: Tensor, members: i
         inputs: one member's batch ``[B, ...]``, to measure with.
         steps: of the whole run, what it takes to evaluate counted in steps.
     """
-    refusal = why_not_stacked(make, inputs)
-    if refusal and "randomness" in refusal:
-        remedy = "use lab.networks.Dropout, whose masks belong to the member"
-        raise UserError(f"network: draws random numbers by itself (functional dropout?); {remedy}")
-    if wish["stack"] is True and refusal:
-        remedy = "plan.stack=false runs it member by member"
-        raise UserError(f"plan.stack=true: this network cannot be stacked ({refusal}); {remedy}")
+    refusal = why_in_turn(wish, make, inputs, device)
     if device != "cpu":
         stack = not refusal if wish["stack"] == "auto" else wish["stack"]
         block = 16 if wish["block"] == "auto" else wish["block"]
-        return Plan(stack, 1, 1, block, refusal or "on an accelerator, stacking spares launches")
+        return Plan(stack, 1, 1, block, refusal or "on an accelerator, stacking spares launches", device)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -107,13 +136,12 @@ def _settle_on_cpu(wish: dict, trial: _Trial, steps: int, refusal: str | None) -
     names = {True: "stacked", False: "in turn"}
     words = [refusal or "", *(f"{names[choice]} {1e3 * value:.2f} ms a step" for choice, value in seconds.items())]
     run = steps * seconds[stack]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = wish["processes"]
+    processes, at_hand = wish["processes"], cores()
     if processes == "auto":
-        processes = cores if run > WORTH_A_PROCESS else 1
+        processes = at_hand if run > WORTH_A_PROCESS else 1
     processes, threads = min(processes, trial.members), 1
-    if processes == 1 and cores > 1 and run > WORTH_MEASURING_THREADS:
-        most = min(cores, 4)
+    if processes == 1 and at_hand > 1 and run > WORTH_MEASURING_THREADS:
+        most = min(at_hand, 4)
         several = trial.seconds(stack, most)
         words.append(f"with {most} threads {1e3 * several:.2f} ms")
         threads = most if several < CLEARLY_FASTER * seconds[stack] else 1

@@ -30,6 +30,7 @@ class Reader(nn.Module):
         for split in ("train", "test"):
             self._keep(f"{split}_inputs", getattr(data, split).inputs)
             self._keep(f"{split}_targets", getattr(data, split).targets)
+        self._keep("quality", data.train.quality)
         self._keep("rows", torch.arange(len(streams)).unsqueeze(1))
         labels = torch.stack([torch.stack([task.labels for task in s.tasks]) for s in streams])
         self.relabel = not bool((labels == torch.arange(data.classes)).all())
@@ -70,6 +71,10 @@ class Reader(nn.Module):
         tasks = tasks.expand(targets.shape[:2]).reshape(*targets.shape[:2], *[1] * (targets.dim() - 2))
         rows = self.rows.view(-1, *[1] * (targets.dim() - 1))
         return torch.where(targets >= 0, self.labels[rows, tasks, targets.clamp(min=0)], targets)
+
+    def quality_of(self, examples: Tensor) -> Tensor:
+        """How good training examples ``[M, B]`` are, float ``[M, B]``; only where the data say it (``quality`` is not None)."""
+        return _rows(self.quality, examples)
 
     def units_of(self, tasks: Tensor) -> Tensor:
         """Which output units the tasks ``[M, B]`` answer with, bool ``[M, B, C]``."""

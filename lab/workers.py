@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import multiprocessing
+import os
 import platform
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,6 +18,11 @@ from lab.errors import UserError
 
 Report = Callable[[int], None]
 """Called with the number of steps done."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkerError(Exception):

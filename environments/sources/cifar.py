@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -108,10 +109,10 @@ def _decoded(arrays: dict[str, np.ndarray], origin: str) -> dict[str, np.ndarray
         )  # fmt: skip
         if not sound:
             raise UserError(f"{origin}: offsets_{split} must be ascending places in jpeg_{split}, the bytes of the images")
-        images = [
-            _image(blob[start:stop].tobytes(), f"{origin}: image {number} of jpeg_{split}")
-            for number, (start, stop) in enumerate(pairwise(offsets.tolist()))
-        ]
+        files = [blob[start:stop].tobytes() for start, stop in pairwise(offsets.tolist())]
+        names = (f"{origin}: image {number} of jpeg_{split}" for number in range(len(files)))
+        with ThreadPoolExecutor() as threads:
+            images = list(threads.map(_image, files, names))
         decoded[f"x_{split}"] = np.stack(images).transpose(0, 3, 1, 2) if images else np.empty((0, *SHAPE), np.uint8)
     return decoded
 

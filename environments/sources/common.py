@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from lab.protocols import Data, Examples, UserError, invalid
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+QUALITY = "quality_train"
 NO_LABEL = -100
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 """What readers raise for a file that is damaged or something else than its name says."""
@@ -27,6 +29,7 @@ def data(name: str, arrays: dict[str, np.ndarray], origin: str, shape: tuple[int
     Raises:
         UserError: for arrays that do not fit together, are of another type, or hold what cannot be learnt from.
     """
+    scores = arrays.get(QUALITY)
     arrays = {key: _inputs(arrays[key], origin, key) if key[0] == "x" else _labels(arrays[key], origin, key) for key in ARRAYS}
     for split in ("train", "test"):
         _check_pair(arrays[f"x_{split}"], arrays[f"y_{split}"], split, origin, shape)
@@ -36,6 +39,9 @@ def data(name: str, arrays: dict[str, np.ndarray], origin: str, shape: tuple[int
         raise UserError(f"{origin}: examples of x_train are {said[0]}, those of x_test {said[1]}; they must agree")
     classes = _classes(arrays["y_train"], arrays["y_test"], origin)
     train, test = (Examples(torch.from_numpy(arrays[f"x_{s}"]), torch.from_numpy(arrays[f"y_{s}"])) for s in ("train", "test"))
+    if scores is not None:
+        quality = _quality(scores, len(train), origin)
+        train, arrays = replace(train, quality=torch.from_numpy(quality)), arrays | {QUALITY: quality}
     return Data(name, train, test, classes, digest(arrays))
 
 
@@ -48,8 +54,9 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()[:16]
 
 
-def load(path: Path, key: str, names: tuple[str, ...] = ARRAYS) -> dict[str, np.ndarray]:
-    """The arrays ``names`` of an ``.npz`` file; ``key`` is the configuration key for errors. Pickles are refused."""
+def load(path: Path, key: str, names: tuple[str, ...] = ARRAYS, optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The arrays ``names`` of an ``.npz`` file, and of the ``optional`` ones those that are there; ``key`` is the
+    configuration key for errors. Pickles are refused."""
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -59,7 +66,7 @@ def load(path: Path, key: str, names: tuple[str, ...] = ARRAYS) -> dict[str, np.
             if absent:
                 held = ", ".join(file) or "nothing"
                 raise UserError(f"{key}={path}: holds no array {absent[0]}; expected {', '.join(names)}, and it holds {held}")
-            return {name: file[name] for name in names}
+            return {name: file[name] for name in (*names, *(name for name in optional if name in file))}
     except UNREADABLE as error:
         raise unreadable(key, path, "an .npz file of plain arrays", error) from None
 
@@ -148,6 +155,14 @@ def _channels_first(x: np.ndarray) -> np.ndarray:
         return x[:, None]
     last = x.ndim == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4)
     return x.transpose(0, 3, 1, 2) if last else x
+
+
+def _quality(scores: np.ndarray, examples: int, origin: str) -> np.ndarray:
+    numbers = np.issubdtype(scores.dtype, np.floating) or np.issubdtype(scores.dtype, np.integer)
+    if not numbers or scores.shape != (examples,) or not np.isfinite(scores).all():
+        given = f"{scores.dtype} of shape {list(scores.shape)}"
+        raise UserError(f"{origin}: {QUALITY} is {given}; expected one finite number for each of {examples} training examples")
+    return scores.astype(np.float32)
 
 
 def _labels(y: np.ndarray, origin: str, key: str) -> np.ndarray:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from statistics import median
 
 import whole
 from settings import A, B, Setting, arrays, data_folder, write_idx
+
+from lab.workers import cores
 
 
 @dataclass
@@ -80,7 +81,7 @@ def steps(folder: Path, quick: bool) -> list[Row]:
         for setting in (A, B):
             for strategy in ("naive", "er"):
                 contenders: dict[str, Callable[[], float]] = {}
-                for threads in sorted({1, _cores()}):
+                for threads in sorted({1, cores()}):
                     contenders[f"bare {threads}"] = partial(floor.seconds, setting, strategy, threads)
                     contenders[f"rival {threads}"] = partial(rival.seconds, benchmark, setting, strategy, threads)
                 plans = {}
@@ -190,11 +191,7 @@ def _machine() -> dict[str, str]:
     from importlib.metadata import version
 
     versions = {"torch": version("torch"), "Python": platform.python_version()}
-    return {"cores": str(_cores()), "processor": platform.machine()} | versions
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"cores": str(cores()), "processor": platform.machine()} | versions
 
 
 def _options() -> argparse.Namespace:

@@ -256,8 +256,14 @@ class Prequential(Miniature):
 
 
 @pytest.mark.parametrize("scenario", ["domain", "class"])
-def test_prequential_accuracy_is_that_before_each_step(scenario):
-    learner = small_learner(SEEDS, partial(MLP, (1, 8, 8), 4, width=16, depth=1), environment=Prequential(scenario))
+@pytest.mark.parametrize("strategies", [(), (0.3,)], ids=["plain", "replay that weighs"])
+def test_prequential_accuracy_is_that_before_each_step(scenario, strategies):
+    learner = small_learner(
+        SEEDS,
+        partial(MLP, (1, 8, 8), 4, width=16, depth=1),
+        tuple(ER(memory=6, balance=balance) for balance in strategies),
+        environment=Prequential(scenario),
+    )
     right, met = torch.zeros(2, 2), torch.zeros(2, 2)
 
     def watch(work, take):

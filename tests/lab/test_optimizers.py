@@ -241,3 +241,9 @@ def test_what_is_no_rate_is_refused(value):
 def test_an_average_that_never_forgets_is_refused(key):
     with pytest.raises(UserError, match=f"optimizer.{key}=1.0: expected a number in \\[0, 1\\)"):
         Adam(stacked(), **{key: 1.0})
+
+
+@pytest.mark.parametrize("momentum", [0.0, [0.0, 0.0]])
+def test_nesterov_without_momentum_is_refused(momentum):
+    with pytest.raises(UserError, match=r"optimizer.nesterov=True: expected false where optimizer.momentum is 0"):
+        SGD({"w": torch.nn.Parameter(torch.zeros(2, 1))}, momentum=momentum, nesterov=True)

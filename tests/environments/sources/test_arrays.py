@@ -181,3 +181,19 @@ def test_a_path_is_a_text(path):
 def test_a_path_is_needed():
     with pytest.raises(UserError, match=r"environment\.source\.path=null: expected an \.npz file with x_train"):
         arrays()
+
+
+def test_scores_of_quality_reach_the_learner(file):
+    scores = np.array([0.5, 1, 0, 0.25, 3, 2])
+    data = arrays(write(file, quality_train=scores))
+    assert data.digest != arrays(write(file)).digest
+    data = arrays(write(file, quality_train=scores))
+    reader = Reader(data, [Permuted(data, 2).stream(0)] * 2)
+    assert reader.quality_of(torch.tensor([[0, 4], [2, 2]])).tolist() == [[0.5, 3], [0, 0]]
+    assert Reader(arrays(write(file)), [Permuted(data, 2).stream(0)]).quality is None
+
+
+@pytest.mark.parametrize("scores", [np.ones(5), np.ones((6, 1)), np.array([0, 1, 2, 3, 4, np.nan]), np.array(list("abcdef"))])
+def test_scores_that_are_none_are_refused(file, scores):
+    with pytest.raises(UserError, match=r"quality_train is .*; expected one finite number for each of 6 training examples"):
+        arrays(write(file, quality_train=scores))
