@@ -6,9 +6,11 @@ from functools import partial
 import pytest
 import torch
 
+from lab.learner import ContinualLearner
 from lab.networks import CNN, MLP, SlimResNet18
 from lab.optimizers import SGD, Adam, AdamW
 from lab.stream import Budget
+from lab.testing.device import ContractError, OneDevice, move, to_meta
 from lab.testing.miniature import Miniature, small_learner
 from lab.testing.strategy import moments, step_on_fake_cuda, step_on_meta
 from strategies.er import ER
@@ -60,6 +62,40 @@ def test_whatever_is_in_a_step(name, step):
 def test_in_turn_too(scenario):
     for learner, block in moments(lambda: small_learner([3, 11, 4], environment=Miniature(scenario), stack=False)):
         step_on_meta(learner, block)
+
+
+@pytest.mark.parametrize("stack", [True, False])
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name", ["mlp", "cnn_batch", "seen"])
+def test_whole_blocks_and_what_is_noted_of_their_losses(name, frozen, stack):
+    """All that :meth:`~lab.learner.ContinualLearner.advance` does, also where a member was left out because it diverged."""
+
+    def make():
+        options = {"environment": Everything("class"), "budget": Budget(4, epochs=1), "strategies": (ER(6, balance=0.5),)}
+        return small_learner([3, 11, 4], **options, **CASES[name], stack=stack)
+
+    steps = []
+    for learner, block in moments(make):
+        if frozen:
+            learner._frozen = to_meta(torch.tensor([False, True, False]))
+        learner._units = None if learner._units is None else to_meta(learner._units)
+        move(learner, to_meta, learner.optimizer)
+        block = block.through(to_meta)
+        with OneDevice():
+            learner.advance(block, learner.optimizer.step)
+        assert {learner.clock.device.type, learner.diverged_at.device.type} == {"meta"}
+        steps.append(len(block))
+    assert max(steps) > 1
+
+
+@pytest.mark.parametrize("reads", [lambda losses: float(losses.sum()), lambda losses: bool(losses.isfinite().all())])
+def test_reading_the_losses_of_a_block_is_noticed(monkeypatch, reads):
+    monkeypatch.setattr(ContinualLearner, "_note_losses", lambda _self, losses, _first: reads(losses))
+    learner, block = next(moments(lambda: small_learner([3, 11, 4])))
+    move(learner, to_meta, learner.optimizer)
+    block = block.through(to_meta)
+    with pytest.raises(ContractError, match="reads a tensor's value"), OneDevice():
+        learner.advance(block, learner.optimizer.step)
 
 
 def test_nothing_is_left_of_the_checks():

@@ -12,7 +12,7 @@ from lab.networks import MLP, Tagger
 from lab.optimizers import SGD, AdamW
 from lab.protocols import Data, Examples, Strategy, Stream, Task, phase_per_task
 from lab.stream import Blocks, Budget
-from lab.testing.miniature import Miniature, fit, fit_watched, small_learner
+from lab.testing.miniature import Miniature, fit, fit_watched, small_learner, small_network
 from strategies.er import ER
 
 SEEDS = [3, 8]
@@ -22,14 +22,36 @@ def first_work(learner):
     return next(works(learner, next(iter(Blocks(learner.course)))))
 
 
+def step_up_to_the_update(learner, work):
+    """Take a step but for the optimiser's part; the loss ``[M]`` that it gives and the gradients ``[M, ...]`` it leaves."""
+    gradients = {}
+
+    def note():
+        gradients.update({name: value.grad.clone() for name, value in learner.population.leaves.items()})
+
+    return learner.step(work, note), gradients
+
+
+def assert_descends(learner, work, loss):
+    """A step reports ``loss(own, logits)`` for each member, and leaves its gradients: ``own(part)`` is the member's row of a
+    part of the batch, its logits come from one plain network."""
+    reported, gradients = step_up_to_the_update(learner, work)
+    for m in range(learner.members):
+        network = small_network()
+        network.load_state_dict(learner.population.member(m))
+        expected = loss(lambda part, m=m: getattr(work.batch, part)[m], network(work.batch.inputs[m]))
+        torch.testing.assert_close(reported[m], expected.detach())
+        expected.backward()
+        for name, value in network.named_parameters():
+            torch.testing.assert_close(gradients[name.replace(".", "/")][m], value.grad, rtol=1e-5, atol=1e-7)
+
+
 # --- which output units are trained -----------------------------------------------------------------------------------
 
 
 def head_gradients(learner, work):
-    """The head's gradient ``[M, C, width]`` of a step that is not taken."""
-    batch = work.batch
-    learner.loss(batch, learner.population(batch.inputs)).sum().backward()
-    return learner.population.leaves["head/weight"].grad, batch
+    """The head's gradient ``[M, C, width]`` in a step."""
+    return step_up_to_the_update(learner, work)[1]["head/weight"], work.batch
 
 
 def test_in_the_task_scenario_other_heads_get_no_gradient():
@@ -71,31 +93,39 @@ def test_outputs_in_class_incremental_training(outputs, trained):
             with_gradient = set((gradient[m].abs().sum(1) > 0).nonzero().flatten().tolist())
             assert len(with_gradient) == trained[block.phase]
             assert set(batch.targets[m].tolist()) <= with_gradient
-        learner.optimizer.zero_grad()
 
 
 # --- how samples are weighted -----------------------------------------------------------------------------------------
 
 
-def test_padding_takes_no_part_in_the_mean():
-    learner = small_learner(SEEDS, environment=Miniature("domain"), budget=Budget(5))
-    batches = [work.batch for block in Blocks(learner.course) for work in works(learner, block)]
-    batch = next(b for b in batches if b.weights is not None and (b.weights.sum(1) > 0).all())
-    losses = learner.losses(batch, learner.population(batch.inputs))
-    expected = torch.stack([losses[m][batch.weights[m] > 0].mean() for m in range(2)])
-    torch.testing.assert_close(learner.loss(batch, learner.population(batch.inputs)), expected)
+@pytest.mark.parametrize("stack", [True, False])
+def test_padding_takes_no_part_in_the_mean(stack):
+    learner = small_learner(SEEDS, environment=Miniature("domain"), budget=Budget(5), stack=stack)
+    several = (work for block in Blocks(learner.course) for work in works(learner, block))
+    work = next(w for w in several if w.batch.weights is not None and (w.batch.weights.sum(1) > 0).all())
+    assert (work.batch.weights == 0).any()
+
+    def loss(own, logits):
+        counted = own("weights") > 0
+        return F.cross_entropy(logits[counted], own("targets")[counted])
+
+    assert_descends(learner, work, loss)
 
 
+@pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("balance", [None, 0.3, 1.0])
-def test_replay_joins_one_mean_or_two(balance):
-    learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=(ER(memory=6, replay=3, balance=balance),))
+def test_replay_joins_one_mean_or_two(balance, stack):
+    strategies = (ER(memory=6, replay=3, balance=balance),)
+    learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=strategies, stack=stack)
     fit(learner, until=2)
-    joined = first_work(learner).batch
-    assert joined.width == 4 + 3
-    losses = learner.losses(joined, learner.population(joined.inputs))
-    new, old = losses[:, :4].mean(1), losses[:, 4:].mean(1)
-    expected = losses.mean(1) if balance is None else balance * new + (1 - balance) * old
-    torch.testing.assert_close(learner.loss(joined, learner.population(joined.inputs)), expected)
+    work = first_work(learner)
+    assert work.batch.width == 4 + 3
+
+    def loss(own, logits):
+        losses = F.cross_entropy(logits, own("targets"), reduction="none")
+        return losses.mean() if balance is None else balance * losses[:4].mean() + (1 - balance) * losses[4:].mean()
+
+    assert_descends(learner, work, loss)
 
 
 def test_the_first_step_of_replay_is_that_of_plain_training():
@@ -120,12 +150,24 @@ class Term(Strategy):
         return self.weight * logits.square().mean((1, 2))
 
 
-def test_terms_of_several_strategies_add_up():
-    learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=(Term(0.5), Term(2.0)))
-    batch = first_work(learner).batch
-    logits = learner.population(batch.inputs)
-    expected = learner.losses(batch, logits).mean(1) + 2.5 * logits.square().mean((1, 2))
-    torch.testing.assert_close(learner.loss(batch, logits), expected)
+class Silent(Strategy):
+    """Has the hook, and nothing to add."""
+
+    def loss(self, learner, batch, logits):
+        return None
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_terms_of_several_strategies_add_up(stack):
+    strategies = (Term(0.5), Silent(), ER(memory=6, replay=3, balance=0.3), Term(2.0))
+    learner = small_learner(SEEDS, environment=Miniature("domain"), strategies=strategies, stack=stack)
+    fit(learner, until=1)
+
+    def loss(own, logits):
+        losses = F.cross_entropy(logits, own("targets"), reduction="none")
+        return 0.3 * losses[:4].mean() + 0.7 * losses[4:].mean() + 2.5 * logits.square().mean()
+
+    assert_descends(learner, first_work(learner), loss)
 
 
 class Scaled(Strategy):

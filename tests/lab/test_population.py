@@ -129,25 +129,47 @@ TORCH = {
 }
 
 
-def plain_loop(learner, member, network, optimizer, data):
-    """The same network on the same batches by torch's own means, one sample index at a time."""
+def plain_loop(learner, member, network, optimizer, data, batches=(), balance=None):
+    """The same network on the same samples by torch's own means, one sample index at a time.
+
+    Of the recorded ``batches`` (one for each of the run's steps) only the addresses of what was replayed are taken: which
+    samples count, and how much, is worked out here from the stream.
+    """
     torch.manual_seed(derive(learner.seeds[member], "initialisation"))
     model = NETWORKS[network]()
     update = TORCH[optimizer](model.parameters())
-    labels = learner.course.streams[member].tasks
+    met = set()
     for block in Blocks(learner.course):
         for step in range(len(block)):
             if not block.active[step, member]:
                 continue
-            rows = block.examples[step, member]
-            task = int(block.tasks[step, member, 0])
-            kept = [b for b in range(len(rows)) if block.weights is None or block.weights[step, member, b] > 0]
-            x = torch.stack([data.train.inputs[rows[b]].float() / 255 for b in kept])
-            y = torch.stack([labels[task].labels[data.train.targets[rows[b]]] for b in kept])
+            rows, task = block.examples[step, member].tolist(), int(block.tasks[step, member, 0])
+            counted = [True] * len(rows) if block.weights is None else (block.weights[step, member] > 0).tolist()
+            new = [(row, task) for row, counts in zip(rows, counted, strict=True) if counts]
+            old = replayed(batches[block.start + step], member) if batches and met else []
+            assert met.issuperset(old), "what is replayed was met before"
+            met.update(new)
+            logits = model(torch.stack([data.train.inputs[row].float() / 255 for row, _ in [*new, *old]]))
+            targets = torch.stack([label(learner, member, data, *address) for address in [*new, *old]])
+            if balance is None or not old:
+                loss = F.cross_entropy(logits, targets)
+            else:
+                means = (F.cross_entropy(logits[part], targets[part]) for part in (slice(len(new)), slice(len(new), None)))
+                loss = balance * next(means) + (1 - balance) * next(means)
             update.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            loss.backward()
             update.step()
     return model
+
+
+def replayed(batch, member):
+    """Addresses of a member's replayed samples."""
+    tasks = batch.tasks.expand_as(batch.examples)
+    return list(zip(*(column[member, batch.current :].tolist() for column in (batch.examples, tasks)), strict=True))
+
+
+def label(learner, member, data, row, task):
+    return learner.course.streams[member].tasks[task].labels[data.train.targets[row]]
 
 
 @pytest.mark.parametrize("budget", [FIFTY, Budget(4, epochs=2)], ids=["steps", "epochs"])
@@ -162,6 +184,46 @@ def test_equals_a_plain_torch_loop(members, network, optimizer, budget):
         own = learner.population.member(member)
         for name, value in model.named_parameters():
             torch.testing.assert_close(own[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("stack", [True, False])
+@pytest.mark.parametrize("balance", [None, 0.3, 1.0])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_replay_equals_a_plain_torch_loop(optimizer, balance, stack):
+    assert_replay_equals_a_plain_loop(optimizer, balance, balance, stack)
+
+
+@pytest.mark.parametrize(("balance", "other"), [(None, 0.3), (0.3, None), (1.0, 0.3)])
+def test_the_comparison_of_replay_with_the_plain_loop_can_fail(balance, other):
+    with pytest.raises(AssertionError, match="Tensor-likes are not close"):
+        assert_replay_equals_a_plain_loop("sgd", balance, other, True)
+
+
+def assert_replay_equals_a_plain_loop(optimizer, balance, balance_of_the_loop, stack):
+    """ER over tasks of uneven length, each epoch's last batch padded: recorded, and what was replayed put through the loop."""
+    environment, seeds = Miniature("domain"), SEEDS[:3]
+    options = {"environment": environment, "budget": Budget(5, epochs=5), "stack": stack}
+    learner = small_learner(
+        seeds, NETWORKS["mlp"], (ER(memory=10, replay=3, balance=balance),), OPTIMIZERS[optimizer], **options
+    )
+    works = []
+    fit_watched(learner, lambda work, take: (works.append(work), take()))
+    assert learner.clock.min() >= 30
+    assert any(work.active is not None for work in works), "members must rest in some steps, or this tests too little"
+    blocks = Blocks(learner.course)
+    assert all((_padded(blocks, m) > 0).any() for m in range(len(seeds)))
+    for member in range(len(seeds)):
+        batches = [work.batch for work in works]
+        model = plain_loop(learner, member, "mlp", optimizer, environment.data, batches, balance_of_the_loop)
+        own = learner.population.member(member)
+        for name, value in model.named_parameters():
+            torch.testing.assert_close(own[name], value, rtol=0, atol=1e-5)
+
+
+def _padded(blocks, member):
+    """How many samples of the member's batches, over the steps it takes, are padding."""
+    counts = [(block.weights[:, member] == 0).sum(1)[block.active[:, member]] for block in blocks if block.weights is not None]
+    return torch.cat(counts)
 
 
 def test_the_comparison_with_the_plain_loop_can_fail():

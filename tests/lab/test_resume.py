@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
+import lab.experiment
+import lab.results
 import lab.training
 from lab.experiment import Experiment
 from lab.learner import ContinualLearner
 from lab.results import load
-from lab.training import checkpoints, newest_whole
+from lab.training import checkpoints, newest_whole, step_of
 
 from .forked import SMALL, forked, kill, small, train
 
@@ -46,14 +50,22 @@ def bits(folder: Path) -> dict[str, torch.Tensor]:
     return tensors | {"passes": torch.tensor(list(found["passes"].values()))}
 
 
-def assert_same(folder: Path, reference: Path) -> None:
+def assert_same_bits(folder: Path, reference: Path) -> None:
     ours, theirs = bits(folder), bits(reference)
     assert ours.keys() == theirs.keys()
     different = [name for name in ours if not torch.equal(ours[name].nan_to_num(9), theirs[name].nan_to_num(9))]
     assert not different
+
+
+def assert_same_results(folder: Path, reference: Path) -> None:
     a, b = load(folder), load(reference)
     np.testing.assert_array_equal(a.accuracy, b.accuracy)
     np.testing.assert_array_equal(a.curves["accuracy"], b.curves["accuracy"])
+
+
+def assert_same(folder: Path, reference: Path) -> None:
+    assert_same_bits(folder, reference)
+    assert_same_results(folder, reference)
 
 
 @pytest.fixture(scope="module")
@@ -129,45 +141,116 @@ def test_killed_between_writing_a_checkpoint_and_naming_it(tmp_path, reference, 
     assert not list(folder.glob(".*.part"))
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_killed_in_the_middle_of_writing_a_checkpoint(tmp_path, reference, number):
-    def arm() -> None:
-        original, calls = torch.save, iter(range(1, 10**9))
+def in_the_middle_of_writing(module: ModuleType, number: int) -> Callable[[], None]:
+    """A trap: in the module's call ``number`` (from 1) of ``write_whole``, die when half of the file lies on the disk."""
 
-        def trapped(content, file):
-            original(content, file)
-            if next(calls) == number:
-                file.truncate(file.tell() // 2)
+    def arm() -> None:
+        original, calls = module.write_whole, iter(range(1, 10**9))
+
+        def trapped(path: Path, write: Callable) -> None:
+            def half(file) -> None:
+                write(file)
+                file.flush()
+                os.ftruncate(file.fileno(), file.tell() // 2)
+                os.fsync(file.fileno())
                 kill()
 
-        lab.training.torch.save = trapped
+            original(path, half if next(calls) == number else write)
 
-    assert_same(killed_then_resumed(tmp_path, arm), reference)
+        module.write_whole = trapped
+
+    return arm
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_killed_in_the_middle_of_writing_a_checkpoint(tmp_path, reference, number):
+    whole = checkpoints(reference)[0].stat().st_size
+
+    def half_is_there(folder: Path) -> None:
+        (part,) = folder.glob(".*.part")
+        step = (4, 8, 12, 14)[number - 1]
+        assert part.name.startswith(f".step-{step:09d}.ckpt.")
+        assert 0.4 * whole < part.stat().st_size < 0.6 * whole
+        with pytest.raises((RuntimeError, EOFError, OSError, pickle.UnpicklingError)):
+            torch.load(part, weights_only=True)
+        assert all(step_of(path) < step for path in checkpoints(folder))
+
+    folder = killed_then_resumed(tmp_path, in_the_middle_of_writing(lab.training, number), half_is_there)
+    assert_same(folder, reference)
+    assert not list(folder.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [in_call(lab.experiment, "save", 1), in_the_middle_of_writing(lab.results, 1)],
+    ids=["before they are written", "half of them written"],
+)
+def test_killed_behind_the_last_checkpoint_and_before_there_are_results(tmp_path, reference, arm):
+    def all_is_trained(folder: Path) -> None:
+        assert step_of(checkpoints(folder)[0]) == 3 * STEPS
+
+    folder = killed_then_resumed(tmp_path, arm, all_is_trained)
+    assert_same(folder, reference)
+    assert load(folder).cost["resumed_from_step"] == 3 * STEPS
+    assert not list(folder.glob(".*.part"))
 
 
 def test_a_torn_newest_checkpoint_gives_way_to_the_older_one(tmp_path, reference):
     def tear(folder: Path) -> None:
         newest, older = checkpoints(folder)
         newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
-        assert newest_whole(folder) == older
+        assert newest_whole(folder, folder.parent.name) == older
 
     assert_same(killed_then_resumed(tmp_path, in_call(ContinualLearner, "step", 30), tear), reference)
 
 
-def test_killed_with_its_workers(tmp_path):
-    whole = small(*CELL, "plan.processes=2", f"paths.runs={tmp_path / 'whole'}")
-    assert forked(lambda: train(whole)) == 0
-    config = small(*CELL, "plan.processes=2", f"paths.runs={tmp_path / 'killed'}")
-    folder, reference = Experiment(config).folder, Experiment(whole).folder
+@pytest.fixture(scope="module")
+def reference_of_two(tmp_path_factory) -> Path:
+    """The run over two processes that nobody kills."""
+    config = small(*CELL, "plan.processes=2", f"paths.runs={tmp_path_factory.mktemp('whole')}")
+    assert forked(lambda: train(config)) == 0
+    return Experiment(config).folder
+
+
+def assert_same_parts(folder: Path, reference: Path) -> None:
+    for part in ("part-0", "part-1"):
+        assert_same_bits(folder / part, reference / part)
+    assert_same_results(folder, reference)
+
+
+def test_killed_with_its_workers(tmp_path, reference_of_two):
+    config = small(*CELL, "plan.processes=2", f"paths.runs={tmp_path}")
+    folder = Experiment(config).folder
     # A killed worker is reported; the other one's share is kept.
     assert forked(lambda: (in_call(ContinualLearner, "step", 20)(), train(config))) == 1
     assert not (folder / "results.json").exists()
     assert forked(lambda: train(config)) == 0
-    for part in ("part-0", "part-1"):
-        ours, theirs = bits(folder / part), bits(reference / part)
-        assert all(torch.equal(ours[name].nan_to_num(9), theirs[name].nan_to_num(9)) for name in theirs)
-    np.testing.assert_array_equal(load(folder).accuracy, load(reference).accuracy)
+    assert_same_parts(folder, reference_of_two)
     assert load(folder).cost["resumed_from_step"] is not None
+
+
+@pytest.mark.parametrize(("killed", "members"), [(0, [0, 2]), (1, [1])])
+def test_one_share_finished_and_the_other_killed(tmp_path, reference_of_two, killed, members):
+    def arm() -> None:
+        original, calls = ContinualLearner.step, iter(range(1, 10**9))
+
+        def trapped(learner, *arguments):
+            if learner.seeds == members and next(calls) == 20:
+                kill()
+            return original(learner, *arguments)
+
+        ContinualLearner.step = trapped
+
+    config = small(*CELL, "plan.processes=2", f"paths.runs={tmp_path}")
+    folder = Experiment(config).folder
+    assert forked(lambda: (arm(), train(config))) == 1
+    assert not (folder / "results.json").exists()
+    reached = [step_of(checkpoints(folder / f"part-{number}")[0]) for number in (0, 1)]
+    assert reached[1 - killed] == 3 * STEPS
+    assert reached[killed] == 16
+    assert forked(lambda: train(config)) == 0
+    assert_same_parts(folder, reference_of_two)
+    assert load(folder).cost["resumed_from_step"] == 16
 
 
 def test_resume_is_told_in_the_results(tmp_path, reference):
@@ -188,15 +271,18 @@ def test_stopped_early_is_incomplete_and_goes_on(tmp_path, reference):
     assert_same(folder, reference)
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, reference):
+@pytest.mark.parametrize("word", ["optimizer.lr=0.05", "network.width=13", "network.depth=2", "strategy.er.memory=11"])
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, reference, word):
+    """Whether or not its tensors would fit."""
     from lab.errors import UserError
 
-    other = small(*CELL, "optimizer.lr=0.05", f"paths.runs={tmp_path}")
+    other = small(*CELL, word, f"paths.runs={tmp_path}")
     folder = Experiment(other).folder
     folder.mkdir(parents=True)
     (folder / "step-000000020.ckpt").write_bytes(checkpoints(reference)[0].read_bytes())
-    with pytest.raises(UserError, match="another configuration"):
+    with pytest.raises(UserError, match=r"step-000000020\.ckpt: is a checkpoint of another configuration"):
         train(other)
+    assert not (folder / "results.json").exists()
 
 
 def newest_step(runs: Path) -> int:
@@ -222,8 +308,5 @@ def test_the_command_itself_killed_again_and_again(tmp_path):
         process.communicate()
     subprocess.run([*command, *words, f"paths.runs={tmp_path / 'killed'}"], check=True, capture_output=True)
     ours, theirs = (next((tmp_path / name).glob("*/*/results.json")).parent for name in ("killed", "whole"))
-    for part in ("part-0", "part-1"):
-        a, b = bits(ours / part), bits(theirs / part)
-        assert all(torch.equal(a[name].nan_to_num(9), b[name].nan_to_num(9)) for name in b)
-    np.testing.assert_array_equal(load(ours).accuracy, load(theirs).accuracy)
+    assert_same_parts(ours, theirs)
     assert load(ours).cost["resumed_from_step"] >= 4 * 3
