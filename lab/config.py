@@ -152,12 +152,14 @@ INSTEAD = {
     "limit_test_batches": "evaluation.samples and evaluation.tasks",
     "limit_train_batches": "steps, or trainer.max_steps to stop early",
     "limit_val_batches": "evaluation.samples and evaluation.tasks",
+    "log_every_n_steps": "evaluation.every: steps between points of the curves",
     "logger": "tracking",
     "max_epochs": "epochs",
     "max_time": "trainer.max_steps",
     "min_epochs": "epochs",
     "min_steps": "steps",
     "num_nodes": "plan.processes: a population is split by member",
+    "num_sanity_val_steps": "nothing instead: accuracy is measured before training in any case",
     "overfit_batches": "steps",
     "plugins": "plan and checkpoint",
     "reload_dataloaders_every_n_epochs": "a strategy that rewrites the stream",
@@ -167,7 +169,7 @@ INSTEAD = {
     "val_check_interval": "evaluation.every",
     "check_val_every_n_epoch": "evaluation.every",
 }
-"""Options of Lightning's Trainer that would do something else than they say to a population, and the lab's own."""
+"""Options of Lightning's Trainer that would do nothing to a population, or something else than they say, and the lab's own."""
 
 
 def check_trainer(options: dict) -> None:
@@ -180,12 +182,24 @@ def check_trainer(options: dict) -> None:
 
 
 def refuse_duplicates(overrides: list[str]) -> None:
-    """`strategy=[er,er]` would silently be one ER."""
+    """`strategy=[er,er]` would silently be one ER, by itself and as an element of a sweep."""
     for override in overrides:
-        if override.startswith("strategy=["):
-            names = [name.strip() for name in override[len("strategy=[") :].rstrip("]").split(",")]
-            if len(set(names)) < len(names):
-                raise UserError(f"{override}: names a strategy twice")
+        if override.startswith("strategy="):
+            for names in _elements(override):
+                if isinstance(names, list) and len(set(map(str, names))) < len(names):
+                    raise UserError(f"{override}: names a strategy twice")
+
+
+def _elements(override: str) -> list[Any]:
+    """The values that an override gives its key, one after the other under `-m`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    parsed = parser.parse_override(override)
+    if not parsed.is_choice_sweep():
+        return [parsed.value()]
+    key = parsed.get_key_element()
+    return [parser.parse_override(f"{key}={element}").value() for element in parsed.sweep_string_iterator()]
 
 
 def nearest(word: str, words: list[str]) -> str:

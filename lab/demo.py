@@ -7,28 +7,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lab.errors import require
+from lab.run import answered, composed, execute
+
 EXPERIMENTS = ("digits_permuted", "digits_split")
 STRATEGIES = ("naive", "er", "joint")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo; 0 when done."""
+    """Run the demo; 0 done, 2 the user's mistake, 1 anything else."""
     parser = argparse.ArgumentParser("lab demo", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="how many seeds (10)")
     parser.add_argument("--runs", default="runs", help="folder of run directories (runs)")
     parser.add_argument("--no-tracking", action="store_true", help="leave MLflow out")
     given = parser.parse_args(arguments)
+    return answered(lambda: _show(given))
+
+
+def _show(given: argparse.Namespace) -> None:
+    """Train, compare and draw."""
+    require(given.seeds >= 2, "--seeds", given.seeds, "a whole number from 2 on: strategies are compared seed by seed")
 
     from lab.report.figures import overview, write
     from lab.report.summary import print_table
     from lab.results import load
-    from lab.run import execute
 
     words = [f"seeds={given.seeds}", f"paths.runs={given.runs}", f"tracking={'off' if given.no_tracking else 'mlflow'}"]
     for experiment in EXPERIMENTS:
         runs = []
         for strategy in STRATEGIES:
-            folder = execute(composed([f"experiment={experiment}", f"strategy={strategy}", *words]), table=False)
+            folder = execute(composed(f"experiment={experiment}", f"strategy={strategy}", *words), table=False)
             runs.append((strategy, load(folder)))
         print_table(runs, experiment.replace("_", " "))
         print(verdict(dict(runs)), file=sys.stderr)
@@ -37,19 +45,6 @@ def main(arguments: list[str]) -> int:
     if not given.no_tracking:
         print("dashboard: lab dashboard   (curves, figures and configurations, in MLflow)", file=sys.stderr)
     print("next: lab run experiment=digits_split strategy=er strategy.er.memory=50", file=sys.stderr)
-    return 0
-
-
-def composed(words: list[str]) -> dict[str, Any]:
-    """The resolved configuration that `lab run` with these words would have."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from lab.config import CONF
-    from lab.run import overrides
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", overrides(words)), resolve=True)
 
 
 def verdict(runs: dict[str, Any]) -> str:

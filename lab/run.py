@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +20,82 @@ OK, OURS, USERS = 0, 1, 2
 
 def main(arguments: list[str]) -> int:
     """Run the cells that the overrides name; 0 done, 2 the user's mistake, 1 anything else."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    import hydra
+    return answered(lambda: _cells(arguments))
+
+
+def answered(command: Callable[[], int | None]) -> int:
+    """The exit status of a whole command: what it returns, or 0; its failure is a sentence on standard error."""
+    try:
+        return _attempted(command)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on from the newest checkpoint", OURS)
+
+
+def _attempted(work: Callable[[], int | None]) -> int:
+    """The status of a command or of one of its cells; an interrupt is let through, since it ends all cells."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    try:
+        return work() or OK
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
+        return _say(explained(error), USERS)
+    except OSError as error:
+        return _say(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), USERS)
+    except Exception as error:
+        return _say(error, _ours(error))
+
+
+def _ours(error: Exception) -> int:
+    """The status of what the user cannot mend; where we did not expect it, its stack trace is printed."""
+    from lab.experiment import IncompleteError
+    from lab.workers import WorkerError
+
+    if not isinstance(error, (IncompleteError, WorkerError)):
+        traceback.print_exception(error)
+    return OURS
+
+
+def _cells(arguments: list[str]) -> int:
+    """Have Hydra compose the cells and call us for each; the worst of their statuses. A failure leaves the others to run."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+
     statuses: list[int] = []
 
     def job(composed: Any) -> None:
-        statuses.append(_job(composed))
+        statuses.append(_attempted(lambda: _cell(composed)))
 
-    try:
-        sys.argv[1:] = overrides(arguments)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (UserError, HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        return _say(explained(error), USERS)
-    except OSError as error:
-        return _say(f"{error.filename or 'paths.runs'}: {error.strerror or error}", USERS)
-    except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from the newest checkpoint", OURS)
+    with _sweep_folder(arguments) as folder:
+        sys.argv[1:] = [*overrides(arguments), *folder]
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        except ValueError as error:  # Hydra's own about flags that exclude each other; those of cells do not come here
+            raise UserError(str(error)) from None
     return max(statuses, default=OK)
+
+
+@contextmanager
+def _sweep_folder(arguments: list[str]) -> Iterator[list[str]]:
+    """Within it, an override that keeps Hydra's `multirun.yaml`, written before anything is validated, out of the runs."""
+    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
+    if not sweeps or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in arguments):
+        yield []
+        return
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        yield [f"hydra.sweep.dir='{folder}'"]
+
+
+def composed(*words: str) -> dict[str, Any]:
+    """The resolved configuration that `lab run` with these words would have."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides(list(words))), resolve=True)
 
 
 def overrides(arguments: list[str]) -> list[str]:
@@ -104,28 +162,11 @@ def _dotted(node: Any, prefix: str = "") -> Any:
         yield from _dotted(value, f"{prefix}{key}.")
 
 
-def _job(composed: Any) -> int:
-    """One cell: prints its run directory on standard output. Its failure is its own: under `-m` the others still run."""
+def _cell(composed: Any) -> None:
+    """One cell: prints its run directory on standard output."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    try:
-        print(execute(OmegaConf.to_container(composed, resolve=True)), flush=True)
-        return OK
-    except (UserError, OmegaConfBaseException) as error:
-        return _say(error, USERS)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-        raise KeyboardInterrupt from None
-    except OSError as error:
-        where, what = error.filename or "paths.runs", error.strerror or error
-        return _say(f"{where}: {what}; what was checkpointed is kept, the same command goes on", OURS)
-    except Exception as error:
-        from lab.experiment import IncompleteError
-        from lab.workers import WorkerError
-
-        if not isinstance(error, (IncompleteError, WorkerError)):
-            traceback.print_exc()
-        return _say(error, OURS)
+    print(execute(OmegaConf.to_container(composed, resolve=True)), flush=True)
 
 
 def execute(config: dict[str, Any], table: bool = True) -> Path:
@@ -141,14 +182,27 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
         check(config["tracking"])
     experiment = Experiment(config)
     name, shown = cell_name(config), config["trainer"]["enable_progress_bar"]
-    with imported_meanwhile(config["tracking"]) as meanwhile, Progress(name, shown, meanwhile) as progress:
-        folder = experiment.run(progress)
-    results = load(folder)
-    write_run_figures(results, folder)
+    with _at_work_in(experiment.folder):
+        with imported_meanwhile(config["tracking"]) as meanwhile, Progress(name, shown, meanwhile) as progress:
+            folder = experiment.run(progress)
+        results = load(folder)
+        write_run_figures(results, folder)
     track(folder, config["tracking"])
     if table:
         print_table([(name, results)])
     return folder
+
+
+@contextmanager
+def _at_work_in(folder: Path) -> Iterator[None]:
+    """Name the run directory, and its key, where the system refuses a file there (a full disk) without naming the file."""
+    try:
+        yield
+    except SystemExit:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt from None
+    except OSError as error:
+        where, what = error.filename or folder, error.strerror or error
+        raise UserError(f"paths.runs: {where}: {what}; what was checkpointed is kept, the same command goes on") from error
 
 
 def track(folder: Path, settings: dict[str, Any]) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import re
 import resource
 import signal
 import sys
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from lab import cli
+from lab.config import refuse_duplicates
+from lab.errors import UserError
 from lab.run import main, overrides
 
 from .lab.forked import SMALL, forked
@@ -65,7 +71,40 @@ def test_multirun_prints_a_folder_for_each_job_and_goes_on_after_a_failure(run):
     assert len(out) == 2
     assert all((Path(line) / "results.json").exists() for line in out)
     assert err.count("batch_size=-1") == 2
-    assert not list(Path().glob("multirun.yaml"))
+    assert not list(Path().rglob("multirun.yaml"))
+
+
+def test_a_mistake_in_a_sweep_leaves_nothing(run, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    status, _, err = run("-m", "strategy=naive,err")
+    assert (status, "Did you mean er?" in err) == (2, True)
+    assert list(Path().rglob("*")) == [Path("tmp")]
+
+
+def test_a_sweep_folder_that_the_user_names_is_used(run):
+    status, out, _ = run("-m", "strategy=naive", "hydra.sweep.dir=mine")
+    assert (status, len(out)) == (0, 1)
+    assert Path("mine/multirun.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "refused"),
+    [
+        ("strategy=[er,naive],[cumulative,er]", False),
+        ("strategy=er,[er,naive],er", False),
+        ("strategy=naive,[er,er]", True),
+        ("strategy=[er,naive],[naive, 'naive']", True),
+        ("strategy=choice([er,er],naive)", True),
+        ("strategy=[er,er]", True),
+        ("strategy=['er',er]", True),
+        ("strategy=[er,naive]", False),
+        ("strategy=[]", False),
+    ],
+)
+def test_a_strategy_given_twice_is_sought_in_each_element_of_a_sweep(word, refused):
+    with pytest.raises(UserError, match="names a strategy twice") if refused else nullcontext():
+        refuse_duplicates(["seeds=2", word])
 
 
 def test_seeds_can_be_named_and_swept_over(run):
@@ -95,6 +134,8 @@ WRONG = {
     "trainer.accelerator=tpu": "expected one of",
     "+trainer.limit_train_batches=4": "trainer.max_steps",
     "+trainer.gradient_clip_val=1": "clip",
+    "+trainer.log_every_n_steps=5": "evaluation.every",
+    "+trainer.num_sanity_val_steps=2": "nothing instead",
     "+trainer.detect_anomlay=true": "Did you mean detect_anomaly?",
     "+trainer.profiler=nonsense": "Lightning refuses",
     "+trainer.callbacks.mine._target_=os.getcwd": "LAB_PACKAGES",
@@ -184,14 +225,42 @@ def test_full_disk_is_one_sentence_and_the_run_goes_on_later(run, tmp_path):
         GlobalHydra.instance().clear()
         status = main([*SMALL, "steps=3", "seeds=2"])
         said = sys.stderr.getvalue()
-        assert status == 1
+        assert status == 2
         assert "Traceback" not in said
+        assert len(said.strip().splitlines()) == 1
+        assert re.match(r"lab: paths\.runs: runs/\w+/\w+\S*: File too large; what was checkpointed is kept", said)
         assert "the same command goes on" in said
 
     assert forked(limited) == 0
     assert not list(tmp_path.rglob("results.json"))
     status, _, _ = run()
     assert status == 0
+
+
+def test_a_file_that_cannot_be_written_is_the_users_and_named(run, monkeypatch):
+    def refused(folder, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "plan.json"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lab.experiment.settled", refused)
+        status, out, err = run()
+    assert (status, out) == (2, []), err
+    assert re.fullmatch(r"lab: paths\.runs: runs/\S+/plan\.json: Permission denied; .*\n", err)
+    assert run()[0] == 0
+
+
+def test_what_nobody_expected_is_ours_with_its_stack_trace(run, monkeypatch):
+    def broken(*_):
+        raise ValueError("a slip of ours")
+
+    monkeypatch.setattr("lab.experiment.settled", broken)
+    status, _, err = run("-m", "strategy=naive,er")
+    assert (status, err.count("Traceback"), err.count("lab: a slip of ours")) == (1, 2, 2)
+
+
+def test_flags_that_exclude_each_other(run):
+    status, _, err = run("--run", "--multirun")
+    assert (status, "Traceback" in err, len(err.strip().splitlines())) == (2, False, 1)
 
 
 def test_two_commands_on_one_run_directory(run):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.demo import composed
 from lab.results import load
+from lab.run import composed
 
 from .lab.forked import SMALL, train
 
@@ -25,7 +25,7 @@ def test_the_strategy_of_the_how_to(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_CONFIG", "conf")
     monkeypatch.setenv("LAB_PACKAGES", "mine")
     words = [*SMALL, "steps=3", "seeds=2", "strategy=[er,mine]", "strategy.mine.strength=1", f"paths.runs={tmp_path}"]
-    assert load(train(composed(words))).accuracy.shape == (2, 4, 3)
+    assert load(train(composed(*words))).accuracy.shape == (2, 4, 3)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

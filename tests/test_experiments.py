@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lab.config import CONF, seeds_of
-from lab.demo import composed
 from lab.results import load
+from lab.run import composed
 
 from .lab.forked import train
 
@@ -41,7 +41,7 @@ def test_the_header_says_the_command(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_it_runs_in_miniature(file, tmp_path):
-    config = composed([f"experiment={file.stem}", *MINIATURE, f"paths.runs={tmp_path}"])
+    config = composed(f"experiment={file.stem}", *MINIATURE, f"paths.runs={tmp_path}")
     owner = config["environment"].get("base", config["environment"])
     name = owner["source"]["_target_"].rpartition(".")[2]
     owner["source"] = ordered_table(tmp_path) if name in ("elec2", "weather") else digits()

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from lab.ahead import works
-from lab.config import CONF
 from lab.experiment import Experiment
 from lab.learner import ContinualLearner
 from lab.plan import Plan
 from lab.population import Population
 from lab.protocols import SCENARIOS, Batch, Strategy
-from lab.run import overrides
+from lab.run import composed
 from lab.stream import Block, Blocks
 from lab.testing.device import ContractError, OneDevice, in_words, move, to_fake_cuda, to_meta
 from lab.testing.miniature import checkpoint, fit, restored
@@ -36,17 +35,6 @@ SMALL = {
 }
 """What is tested with unless the words name another."""
 SEEDS = [3, 11, 4]
-
-
-def composed(*words: str) -> dict[str, Any]:
-    """The resolved configuration of ``lab run WORDS``."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", overrides(list(words))), resolve=True)
 
 
 @dataclass(frozen=True)

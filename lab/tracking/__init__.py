@@ -79,33 +79,54 @@ def send_waiting(
 ) -> tuple[int, str | None]:
     """Send the runs under ``runs`` that wait for this store, or with ``again`` all that were meant for it and are not there.
 
+    A run that the store rejects does not hold up those after it; a store that does not answer is not asked again.
+
     Returns:
         how many were sent, and a warning in a sentence if some still wait.
     """
     place = Place.of(settings)
     waiting = outbox.waiting(runs, place, again)
-    sent, damaged = 0, []
+    sent, failures = 0, []
     if not waiting:
         return 0, None
     try:
         _spare(place.uri, settings["timeout"])
-        patience = Patience(settings["timeout"])
-        store = Store(place, patience)
+        store = Store(place, Patience(settings["timeout"]))
+        store.patience.watch(lambda: store.experiment)
         for folder in waiting:
             report(folder)
-            try:
-                patience.watch(lambda folder=folder: store.send(folder, again))
-                sent += 1
-            except UserError as error:
-                damaged.append(error)
-    except Exception as error:  # whatever the store raises: the run is done and whole, and can be sent later
+            failure = _try_to_send(store, folder, again)
+            failures += [failure] if failure else []
+            sent += not failure
+    except Exception as error:  # whatever the store raises: the runs are done and whole, and can be sent later
         if isinstance(error, Unanswered):
             _silent[place.uri] = time.monotonic()
-        left = len(waiting) - sent
-        what = "the run is" if left == 1 else f"{left} runs are"
-        later = f"{what} kept and sent with the next `lab run` or `lab dashboard`"
-        return sent, f"tracking.uri={place.shown}: {_reason(error)}; {later}"
-    return sent, f"not tracked: {damaged[0]}" if damaged else None
+        return sent, f"tracking.uri={place.shown}: {_reason(error)}; {_kept(len(waiting) - sent)}"
+    return sent, f"not tracked: {failures[0]}; {_kept(len(failures), 'tried again')}" if failures else None
+
+
+def _try_to_send(store: Store, folder: Path, again: bool) -> str | None:
+    """Send one run; None, or why it alone could not be sent.
+
+    Raises:
+        what the store raises where it does not answer, so that no other run could be sent either.
+    """
+    try:
+        store.patience.watch(lambda: store.send(folder, again))
+        return None
+    except Unanswered:
+        raise
+    except UserError as error:
+        return _reason(error)  # a damaged file, which it names
+    except Exception as error:
+        # MLflow raises one exception for a refusal and for a connection that broke: asking tells them apart.
+        store.patience.watch(store.experiments)
+        return f"{folder}: {_reason(error)}"
+
+
+def _kept(count: int, fate: str = "sent") -> str:
+    what = "the run is" if count == 1 else f"{count} runs are"
+    return f"{what} kept and {fate} with the next `lab run` or `lab dashboard`"
 
 
 def _spare(uri: str, timeout: float) -> None:

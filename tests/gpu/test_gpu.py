@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from lab.config import CONF
-from lab.demo import composed
 from lab.experiment import Experiment
 from lab.plan import Plan
 from lab.progress import Progress
 from lab.results import load
+from lab.run import composed
 from lab.stream import Blocks
 from lab.training import checkpoints
 
@@ -23,7 +23,7 @@ SMALL = ["tracking=off", "trainer.enable_progress_bar=false", "environment.tasks
 
 
 def config(*words: str, **paths: str) -> dict:
-    return composed([*SMALL, *words, *(f"paths.{key}={value}" for key, value in paths.items())])
+    return composed(*SMALL, *words, *(f"paths.{key}={value}" for key, value in paths.items()))
 
 
 def trained(words: list[str], device: str, sync: str = "default"):

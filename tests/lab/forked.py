@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from lab.demo import composed
 from lab.experiment import Experiment
 from lab.progress import Progress
+from lab.run import composed
 
 SMALL = [
     "tracking=off",
@@ -32,7 +32,7 @@ SMALL = [
 
 def small(*words: str) -> dict[str, Any]:
     """The configuration of a small run with these overrides."""
-    return composed([*SMALL, *words])
+    return composed(*SMALL, *words)
 
 
 def forked(job: Callable[[], object], timeout: int = 120) -> int:

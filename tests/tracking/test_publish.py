@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 import socket
 import time
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lab import tracking
 from lab.errors import UserError
 from lab.results import load
 from lab.tracking import Place, check, outbox, publish, send_waiting
+from lab.tracking.patience import Unanswered
 from lab.tracking.sending import PARENT, Sending
+from lab.tracking.store import Store
 
 
 def runs_of(client, name="continual-learning"):
@@ -253,6 +257,49 @@ def test_a_damaged_run_does_not_hold_up_the_others(make_run, settings, client):
     assert "not tracked" in warning
     assert str(damaged) in warning
     assert [run.data.tags["lab.folder"] for run in runs_of(client)[0]] == [str(sound)]
+
+
+@pytest.fixture
+def three_waiting(make_run, settings):
+    """Run directories that wait for the store, the oldest first."""
+    folders = [make_run(name, points=0, wall=wall) for name, wall in (("a", 5.0), ("b", 6.0), ("c", 7.0))]
+    for age, folder in enumerate(folders):
+        os.utime(folder / "results.json", (1e9 + age, 1e9 + age))
+        outbox.note(folder, Place.of(settings), None)
+    return folders
+
+
+def test_runs_that_the_store_rejects_do_not_hold_up_those_after_them(three_waiting, settings, client, monkeypatch):
+    send, (oldest, other, sound) = Sending.send, three_waiting
+
+    def picky(self):
+        if self.folder != sound:
+            raise RuntimeError(f"no room for {self.folder.parent.name}")
+        return send(self)
+
+    monkeypatch.setattr(Sending, "send", picky)
+    sent, warning = send_waiting(sound.parent.parent, settings)
+    assert sent == 1
+    assert f"{oldest}: no room for a; 2 runs are kept and tried again" in warning
+    assert [run.data.tags["lab.folder"] for run in runs_of(client)[0]] == [str(sound)]
+    assert outbox.waiting(sound.parent.parent, Place.of(settings)) == [oldest, other]
+    monkeypatch.undo()
+    assert send_waiting(sound.parent.parent, settings) == (2, None)
+
+
+@pytest.mark.parametrize("error", [Unanswered("silent"), RuntimeError("the connection broke")], ids=lambda e: str(e))
+def test_a_store_that_goes_away_meanwhile_is_not_asked_for_every_run(three_waiting, settings, client, monkeypatch, error):
+    asked = []
+
+    def away(self, *_):
+        raise error
+
+    monkeypatch.setattr(Sending, "send", away)
+    monkeypatch.setattr(Store, "experiments", away)
+    monkeypatch.setattr(tracking, "_silent", {})
+    sent, warning = send_waiting(three_waiting[0].parent.parent, settings, report=asked.append)
+    assert (sent, asked) == (0, three_waiting[:1])
+    assert f"{error}; 3 runs are kept and sent" in warning
 
 
 @pytest.mark.parametrize(
