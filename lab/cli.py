@@ -21,7 +21,7 @@ usage: lab COMMAND [ARGUMENTS]
   doctor      check the installation and the machine
 
 tab completion: eval "$(lab -sc install=bash)"
-exit status: 0 done, 1 ours (or incomplete), 2 a mistake in what was given"""
+exit status: 0 done, 1 ours (or incomplete), 2 yours to mend: a mistake in what was given, a full disk"""
 
 
 def main() -> None:

@@ -188,11 +188,6 @@ class ContinualLearner(LightningModule):
         self._buffers["clock"] = work.clock
         return sum((term.detach() for term in terms), torch.linalg.vecdot(losses.detach(), shares))
 
-    def loss(self, batch: Batch, logits: Tensor) -> Tensor:
-        """Every member's loss ``[M]``: the weighted mean over its batch, and what the strategies add."""
-        losses = self.losses(batch, logits)
-        return sum(self._terms(batch, logits), (losses * batch.shares().to(losses.dtype)).sum(1))
-
     def _terms(self, batch: Batch, logits: Tensor) -> list[Tensor]:
         """What the strategies add to the loss, each ``[M]``."""
         terms = [strategy.loss(self, batch, logits) for strategy in self._with["loss"]]

@@ -63,7 +63,7 @@ def test_one_initialisation_for_all_leaves_each_member_its_dropout():
 
 def test_the_optimizer_is_not_reset_at_boundaries_that_nobody_announces():
     with pytest.raises(UserError, match="reset_optimizer=true: this environment announces no boundaries"):
-        Experiment(composed(["environment=blurry", "tracking=off", "reset_optimizer=true"]))
+        Experiment(composed("environment=blurry", "tracking=off", "reset_optimizer=true"))
 
 
 def test_two_memories_of_one_learner_draw_numbers_of_their_own():
