@@ -37,7 +37,13 @@ def main() -> None:
 
         print(f"lab: there is no command {command}. {nearest(command, list(COMMANDS))}`lab --help` lists them", file=sys.stderr)
         sys.exit(2)
-    sys.exit(importlib.import_module(f"lab.{COMMANDS[command]}").main(rest))
+    try:
+        status = importlib.import_module(f"lab.{COMMANDS[command]}").main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has read enough: `lab list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
 
 
 def _complete(rest: list[str]) -> int:

@@ -116,6 +116,8 @@ def check(config: dict) -> None:
         raise invalid("clip", clip, "a number above 0, or null")
     if not isinstance(config["reset_optimizer"], bool):
         raise invalid("reset_optimizer", config["reset_optimizer"], "true or false")
+    if not isinstance(config["data"]["download"], bool):
+        raise invalid("data.download", config["data"]["download"], "true or false")
     check_trainer(config["trainer"])
     check_plan(config["plan"])
     if not config.get("strategy"):

@@ -29,13 +29,17 @@ STARTS_WITHIN = 120
 
 def main(arguments: list[str]) -> int:
     """Send what waits, then serve the store until interrupted; 0 done, 1 the server failed, 2 the user's mistake."""
-    from lab.tracking import page
+    from lab.tracking import page, reachable
 
     given = _parse(arguments)
     try:
         settings = tracking_settings(given.uri, given.experiment)
         send(Path(given.runs).expanduser(), settings)
         if settings["uri"].startswith(("http://", "https://")):
+            wrong = reachable(settings)
+            if wrong:
+                print(f"lab: {wrong}", file=sys.stderr)
+                return 1
             return _show(settings["uri"] + page(settings), given.open)
         port = choose_port(given.port)
         return serve(settings, port, given.open)

@@ -1,9 +1,14 @@
-"""A progress bar with the time left, for eyes alone: it goes to standard error."""
+"""A progress bar with the time left, or in a log file a line now and then: for eyes alone, on standard error."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
+
+EVERY = 30.0
+"""Seconds between two lines where standard error is no terminal."""
 
 
 class Progress:
@@ -25,6 +30,10 @@ class Progress:
         from rich import progress as rich
         from rich.console import Console
 
+        self._total, self._begun = total * processes, time.monotonic()
+        self._said = self._begun
+        if not sys.stderr.isatty():
+            return
         percent, left = rich.TextColumn("{task.percentage:>3.0f}%"), rich.TextColumn("left")
         named = (rich.TextColumn("{task.description}"), rich.BarColumn(), percent)
         columns = (*named, rich.TimeElapsedColumn(), left, rich.TimeRemainingColumn())
@@ -40,6 +49,15 @@ class Progress:
             self.meanwhile = None
         if self._bar:
             self._bar.update(self._task, completed=sum(self.done))
+        elif self.show and time.monotonic() - self._said > EVERY:
+            self._say(sum(self.done))
+
+    def _say(self, done: int) -> None:
+        """A line now and then for a log file, where a bar would be nothing."""
+        self._said = time.monotonic()
+        passed = self._said - self._begun
+        left = f"about {_clock(passed * (self._total - done) / done)} left" if done else "no step taken yet"
+        print(f"{self.name}: {100 * done / self._total:.0f}% in {_clock(passed)}, {left}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -47,3 +65,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab.config import CONF, nearest, refuse_duplicates
+from lab.config import CONF, check, nearest, refuse_duplicates, seeds_of
 from lab.errors import UserError
 
 OK, OURS, USERS = 0, 1, 2
@@ -132,8 +132,12 @@ def explained(error: Exception) -> str:
         return f"{option[1]}={option[2]}: there is none. {nearest(option[2], names)}Possible: {', '.join(names)}"
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
+        group, name = [*key[1].split("."), ""][:2]
+        if group == "strategy" and (CONF / group / f"{name}.yaml").exists():
+            return f"{key[1]}: {name} is not among the strategies; choose it, strategy={name}, to set what is its own"
         known = _known_keys(key[1])
-        return f"{key[1]}: there is no such key. {nearest(key[1], known)}`lab run --cfg job` shows all of them."
+        beside = [word for word in known if (word.startswith(f"{group}.") if name else "." not in word)]
+        return f"{key[1]}: there is no such key. {nearest(key[1], beside)}`lab run --cfg job` shows all of them."
     return text
 
 
@@ -144,7 +148,8 @@ def _known_keys(wrong: str) -> list[str]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    groups = [word for word in sys.argv[1:] if "=" in word and "." not in word.split("=")[0] and not word.startswith("-")]
+    plain = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    groups = [word for word in plain if "." not in word.split("=")[0] and word.split("=")[0] != wrong]
     try:
         if not GlobalHydra.instance().is_initialized():
             from hydra import initialize_config_dir
@@ -171,15 +176,19 @@ def _cell(composed: Any) -> None:
 
 def execute(config: dict[str, Any], table: bool = True) -> Path:
     """Train a cell, draw its figures and track it; the run directory."""
+    check(config)  # before the seconds that the rest of the imports take
+    seeds_of(config["seeds"])
+
     from lab.experiment import Experiment
     from lab.progress import Progress
     from lab.report.figures import write_run_figures
     from lab.report.summary import cell_name, print_table
     from lab.results import load
-    from lab.tracking import check, imported_meanwhile
+    from lab.tracking import check as check_tracking
+    from lab.tracking import imported_meanwhile
 
     if config["tracking"]["enabled"]:
-        check(config["tracking"])
+        check_tracking(config["tracking"])
     experiment = Experiment(config)
     name, shown = cell_name(config), config["trainer"]["enable_progress_bar"]
     with _at_work_in(experiment.folder):

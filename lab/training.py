@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import logging
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -94,7 +95,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def newest_whole(folder: Path, digest: str) -> Path | None:
-    """The newest checkpoint that can be read.
+    """The newest checkpoint that can be read; those that cannot are told of, and put aside as `damaged-*`.
 
     Raises:
         UserError: if it belongs to another cell than ``digest``.
@@ -104,6 +105,8 @@ def newest_whole(folder: Path, digest: str) -> Path | None:
             content = torch.load(path, map_location="cpu", weights_only=True)
             given = content["callbacks"][Keeper.__name__]["digest"]
         except Exception:  # whatever a damaged file raises: the next older one serves
+            aside = path.rename(path.with_name(f"damaged-{path.name}"))
+            print(f"lab: {path.name} cannot be read; an older checkpoint serves, and it is kept as {aside}", file=sys.stderr)
             continue
         if given != digest:
             raise UserError(f"{path}: is a checkpoint of another configuration ({given}, not {digest}); move it away")

@@ -51,21 +51,28 @@ def side_by_side(
         workers[-1].start()
         sender.close()
         receivers.append(receiver)
-    outcomes = []
-    for worker, receiver in zip(workers, receivers, strict=True):
-        while not receiver.poll(0.1):
-            _pass_on(steps, report)
-        try:
-            outcomes.append(receiver.recv())
-        except EOFError:
+    try:
+        outcomes = [_outcome(*pair, lambda: _pass_on(steps, report)) for pair in zip(workers, receivers, strict=True)]
+    finally:
+        for worker in workers:
+            worker.kill()  # where this process alone was interrupted they would train on; checkpoints are whole or not there
             worker.join()
-            outcomes.append(WorkerError(f"a worker process ended with status {worker.exitcode}; the same command goes on"))
-        worker.join()
-    _pass_on(steps, report)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
     return outcomes
+
+
+def _outcome(worker: Any, receiver: Connection, meanwhile: Callable[[], None]) -> Any:
+    """What a worker sends when it is done, or the error of one that ended without a word."""
+    while not receiver.poll(0.1):
+        meanwhile()
+    meanwhile()
+    try:
+        return receiver.recv()
+    except EOFError:
+        worker.join()
+        return WorkerError(f"a worker process ended with status {worker.exitcode}; the same command goes on")
 
 
 def _pass_on(steps: Any, report: Callable[[int, int], None]) -> None:

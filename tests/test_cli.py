@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import re
 import resource
 import signal
@@ -126,7 +127,11 @@ WRONG = {
     "strategy=err": "Did you mean er?",
     "environment=splt": "Did you mean split?",
     "environment.tsks=3": "Did you mean environment.tasks?",
-    "strategy.er.memory=4": "strategy.er.memory",
+    "strategy.er.memory=4": "er is not among the strategies; choose it, strategy=er",
+    "sedes=3": "Did you mean seeds?",
+    "network.foo=1": "network.foo: there is no such key. ",
+    "network.widht=1": "Did you mean network.width?",
+    "data.download=maybe": "data.download=maybe: expected true or false",
     "strategy=[er,er]": "names a strategy twice",
     "strategy=[]": "expected at least one",
     "trainer.precision=16-mixed": "bf16",
@@ -361,3 +366,32 @@ def test_the_users_folder_that_is_not_there_and_a_file_that_is_no_yaml(run, tmp_
     monkeypatch.setenv("LAB_CONFIG", str(tmp_path))
     status, _, err = run("strategy=broken")
     assert (status, "broken.yaml" in err, "Traceback" in err) == (2, True, False)
+
+
+def test_a_reader_that_has_read_enough_is_no_failure(monkeypatch, capfd):
+    """`lab list | head -1`: the pipe breaks while we write."""
+    read, write = os.pipe()
+    os.close(read)
+
+    def piped() -> None:
+        os.dup2(write, 1)
+        sys.stdout = os.fdopen(1, "w")
+        monkeypatch.setattr(sys, "argv", ["lab", "list"])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            cli.main()
+
+    assert forked(piped) == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_in_a_log_file_a_line_now_and_then_tells_how_far_it_is(monkeypatch, capfd):
+    from lab.progress import Progress
+
+    monkeypatch.setattr("lab.progress.EVERY", 0.0)
+    with Progress("naive on digits") as progress:
+        progress.begin(200, 2)
+        progress.report(0, 0)
+        progress.report(1, 100)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].endswith("no step taken yet")
+    assert re.fullmatch(r"naive on digits: 25% in 0:00:0\d, about 0:00:0\d left", lines[1])

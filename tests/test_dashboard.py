@@ -49,8 +49,18 @@ def test_of_a_server_elsewhere_it_only_says_the_address(monkeypatch, capsys, tmp
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
     opened = []
     monkeypatch.setattr(dashboard.webbrowser, "open", opened.append)
+    monkeypatch.setattr("lab.tracking.reachable", lambda settings: None)
     assert main(["--uri", address, "--runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{address}\n"
     assert opened == []
     assert main(["--uri", address, "--runs", str(tmp_path), "--open"]) == 0
     assert opened == [address]
+
+
+def test_a_server_that_does_not_answer_has_no_address_to_show(tmp_path, capfd):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    assert main(["--uri", address, "--runs", str(tmp_path)]) == 1
+    out, err = capfd.readouterr()
+    assert not out
+    assert f"{address}: does not answer" in err

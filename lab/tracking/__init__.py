@@ -126,7 +126,7 @@ def _try_to_send(store: Store, folder: Path, again: bool) -> str | None:
 
 def _kept(count: int, fate: str = "sent") -> str:
     what = "the run is" if count == 1 else f"{count} runs are"
-    return f"{what} kept and {fate} with the next `lab run` or `lab dashboard`"
+    return f"{what} kept and {fate} with the next `lab run` or `lab dashboard` on this store"
 
 
 def _spare(uri: str, timeout: float) -> None:
@@ -164,5 +164,10 @@ def _reason(error: Exception) -> str:
     """The first line of an error, of readable length."""
     if isinstance(error, Unanswered):
         return str(error)
+    chain = [error]
+    while chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    if any(isinstance(link, (ConnectionError, TimeoutError)) for link in chain) or "Max retries exceeded" in str(error):
+        return "does not answer"  # what the layers of HTTP say of it fills a page
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return text if len(text) <= 300 else text[:300] + "..."

@@ -195,11 +195,14 @@ def test_killed_behind_the_last_checkpoint_and_before_there_are_results(tmp_path
     assert not list(folder.glob(".*.part"))
 
 
-def test_a_torn_newest_checkpoint_gives_way_to_the_older_one(tmp_path, reference):
+def test_a_torn_newest_checkpoint_gives_way_to_the_older_one(tmp_path, reference, capfd):
     def tear(folder: Path) -> None:
         newest, older = checkpoints(folder)
         newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
         assert newest_whole(folder, folder.parent.name) == older
+        assert checkpoints(folder) == [older], "what is damaged does not take the place of a sound one"
+        assert (folder / f"damaged-{newest.name}").exists()
+        assert f"{newest.name} cannot be read" in capfd.readouterr().err
 
     assert_same(killed_then_resumed(tmp_path, in_call(ContinualLearner, "step", 30), tear), reference)
 

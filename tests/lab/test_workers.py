@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,24 @@ def test_an_unexpected_failure_shows_its_traceback(capfd):
 def test_a_killed_worker_is_told_by_its_status():
     with pytest.raises(WorkerError, match="-9"):
         side_by_side([lambda report: os.kill(os.getpid(), 9)], lambda number, step: None, ())
+
+
+def test_when_this_process_alone_is_interrupted_its_workers_end():
+    """A scheduler's SIGINT reaches the command, not its process group as Ctrl-C does."""
+
+    def interrupted(number, step):
+        if step == 1:
+            raise KeyboardInterrupt
+
+    def trains(report):
+        report(1)
+        time.sleep(60)
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side([trains, trains], interrupted, ())
+    assert not multiprocessing.active_children()
+    assert time.monotonic() - begun < 30
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path):
