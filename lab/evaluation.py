@@ -54,12 +54,14 @@ class Evaluation(nn.Module):
         units = torch.stack([torch.stack([_units(s, torch.tensor([t])) for t in range(count)]) for s in streams])
         self.register_buffer("seen", seen, persistent=False)
         self.register_buffer("met", ~(units & ~seen.unsqueeze(2)).any(-1), persistent=False)
+        # Class-incremental, a task has no accuracy before its classes are met: [P + 1][T], whether some member has met them.
+        self._measurable = (self.met.any(1) | torch.tensor(self.scenario != "class")).tolist()
 
     @torch.no_grad()
     def after_phase(self, learner: ContinualLearner, phase: int) -> None:
         """Measure the row of the accuracy tensor that a phase completes; -1 is before training."""
         row = self._row(phase)
-        for task in self._due(row):
+        for task in self._due(row, phase):
             with_task, without = self._measure(learner, task, phase, None)
             self.accuracy[:, row, task] = with_task
             self.accuracy_without_task[:, row, task] = without
@@ -69,22 +71,28 @@ class Evaluation(nn.Module):
         """Measure one point of the curves."""
         phase, number = self.course.phase_at(step), self.steps.index(step)
         row = self._row(phase)
-        for task in self._due(row):
+        for task in self._due(row, phase):
             self.curves[:, number, task] = self._measure(learner, task, phase, self.samples)[0]
 
     def count(self) -> int:
         """Examples of one member that it is measured on in the whole run."""
         sizes = [getattr(self, f"examples_{task}").shape[1] for task in range(self.tasks)]
-        rows = {self._row(phase) for phase in range(-1, len(self.course.phases))}
-        points = [self._row(self.course.phase_at(step)) for step in self.steps]
-        whole = sum(sizes[task] for row in rows for task in self._due(row))
-        return whole + sum(min(sizes[task], self.samples or sizes[task]) for row in points for task in self._due(row))
+        ends = range(-1, len(self.course.phases))
+        whole = sum(sizes[task] for phase in ends for task in self._due(self._row(phase), phase))
+        points = map(self.course.phase_at, self.steps)
+        due = (task for phase in points for task in self._due(self._row(phase), phase))
+        return whole + sum(min(sizes[task], self.samples or sizes[task]) for task in due)
 
     def _row(self, phase: int) -> int:
         """The row of the accuracy tensor that a phase works towards; row 0 before the first."""
         return self.course.phases[phase].completes + 1 if phase >= 0 else 0
 
-    def _due(self, row: int) -> list[int]:
+    def _due(self, row: int, phase: int) -> list[int]:
+        """The tasks to measure in a row, at or within a phase."""
+        return [task for task in self._chosen(row) if self._measurable[phase + 1][task]]
+
+    def _chosen(self, row: int) -> list[int]:
+        """The tasks that `evaluation.tasks` names for a row."""
         if self.which == "all" or row in (0, self.tasks):
             return list(range(self.tasks))
         lags = [0, *(2**i for i in range(self.tasks.bit_length()))]

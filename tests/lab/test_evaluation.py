@@ -129,10 +129,10 @@ def test_log_lags_evaluates_few_tasks_and_all_at_the_ends():
     environment = Miniature("domain", tasks=9)
     course = Course([environment.stream(0)], [0], Budget(4))
     evaluation = Evaluation(course, [0], tasks="log_lags")
-    assert evaluation._due(0) == evaluation._due(9) == list(range(9))
+    assert evaluation._chosen(0) == evaluation._chosen(9) == list(range(9))
     # After task 8 (the last but one): lags 0, 1, 2, 4 are tasks 8, 7, 6, 4, counted from 0: 7, 6, 5, 3; and the next.
-    assert evaluation._due(8) == [3, 5, 6, 7, 8]
-    assert evaluation._due(1) == [0, 1]
+    assert evaluation._chosen(8) == [3, 5, 6, 7, 8]
+    assert evaluation._chosen(1) == [0, 1]
 
 
 def test_members_with_test_sets_of_unlike_sizes():
@@ -150,12 +150,26 @@ def test_members_with_test_sets_of_unlike_sizes():
         assert learner.evaluation.accuracy[m, 2, 0].item() == pytest.approx(reference(learner, environment, m, 0, 1), abs=1e-6)
 
 
+@pytest.mark.parametrize("scenario", ["domain", "class"])
 @pytest.mark.parametrize("tasks", ["all", "log_lags"])
-def test_what_it_will_take_is_known_ahead(tasks):
+def test_what_it_will_take_is_known_ahead(tasks, scenario):
     """The plan asks; here, every example that goes through the network is counted."""
-    learner = small_learner(SEEDS, environment=Miniature("domain", tasks=5), curves=7, block=3)
+    environment = Miniature(scenario, tasks=5)
+    learner = small_learner(SEEDS, partial(network_of, environment), environment=environment, curves=7, block=3)
     learner.evaluation.which, learner.evaluation.samples, met = tasks, 6, []
     predict = learner.predict
     learner.predict = lambda inputs: met.append(inputs.shape[1]) or predict(inputs)
     fit(learner)
     assert learner.evaluation.count() == sum(met)
+
+
+def test_tasks_that_have_no_accuracy_yet_are_not_measured():
+    """Class-incremental: the row before training is empty, row i has i tasks; their forward passes are spared."""
+    environment, measured = Miniature("class", tasks=3), []
+    learner = small_learner(SEEDS, partial(network_of, environment), environment=environment)
+    measure = learner.evaluation._measure
+    learner.evaluation._measure = lambda own, task, phase, n: measured.append((phase, task)) or measure(own, task, phase, n)
+    fit(learner)
+    assert measured == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
+    filled = ~learner.evaluation.accuracy.isnan()
+    assert torch.equal(filled[0], torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]).bool())
