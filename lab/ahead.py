@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,18 +19,11 @@ from lab.stream import Block
 if TYPE_CHECKING:
     from lab.learner import ContinualLearner
 
-READ_AT_ONCE = 2**20
-"""Numbers, on a CPU: what still lies in its cache when the step comes to it."""
-READ_AT_ONCE_ELSEWHERE = 2**25
-"""On an accelerator, where fewer kernels are what counts: 128 MiB."""
-
 
 @dataclass(frozen=True)
 class Work:
     """One step of all members."""
 
-    number: int
-    """The run's first step is 1."""
     batch: Batch
     shares: Tensor
     """The batch's :meth:`~lab.batch.Batch.shares`."""
@@ -55,22 +47,22 @@ def works(learner: ContinualLearner, block: Block, frozen: Tensor | None = None)
         steps = strategy.rehearse(learner, steps)
     examples, tasks = steps.examples.unbind(1), steps.tasks.unbind(1)
     weights = None if steps.weights is None else steps.weights.unbind(1)
-    shares = None if steps.weights is None else shares_of(steps.weights).unbind(1)
-    alike = torch.full_like(examples[0], 1 / steps.width, dtype=torch.float32)
+    precise = learner.population.precise
+    shares = None if steps.weights is None else shares_of(steps.weights.to(precise)).unbind(1)
+    alike = torch.full_like(examples[0], 1 / steps.width, dtype=precise)
     clocks = (learner.clock + taken).unbind(0)
     for s, (inputs, targets) in enumerate(_read(learner, block, steps)):
         # A step whose samples all count has no weights, wherever blocks are cut: another kernel would mean other bits.
         plain = weights is None or (steps is of_stream and block.full[s])
         batch = Batch(inputs, targets, examples[s], tasks[s], steps.current, None if plain else weights[s])
         everyone = block.everyone[s] and frozen is None
-        yield Work(block.start + s + 1, batch, alike if plain else shares[s], None if everyone else active[s], clocks[s])
+        yield Work(batch, alike if plain else shares[s], None if everyone else active[s], clocks[s])
 
 
 def _read(learner: ContinualLearner, block: Block, steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and targets ``[M, B, ...]`` of every step, read several steps at once."""
     reader, noise = learner.reader, None
-    numbers = READ_AT_ONCE if steps.examples.device.type == "cpu" else READ_AT_ONCE_ELSEWHERE
-    several = max(1, numbers // (steps.examples[:, 0].numel() * prod(reader.shape)))
+    several = max(1, reader.at_once(steps.examples[:, 0].numel()))
     for first in range(0, len(block), several):
         part = slice(first, first + several)
         columns = [(steps.examples[:, part, : steps.current], _tasks(block, steps, part))]

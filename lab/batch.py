@@ -32,9 +32,9 @@ class Batch:
         """``weights``, made explicit."""
         return _weights_of(self)
 
-    def shares(self) -> Tensor:
+    def shares(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """How much each sample counts, as a share of the member's whole: ``[M, B]``, adding up to 1 (0 where all weigh 0)."""
-        return shares_of(self.weights_or_ones())
+        return shares_of(self.weights_or_ones().to(dtype))
 
     def join(self, other: Batch, balance: float | None = None) -> Batch:
         """This batch with the columns of ``other`` behind its own: one mean over all, or the two means weighted

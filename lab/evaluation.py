@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -128,10 +127,8 @@ class Evaluation(nn.Module):
 
 
 def _fitting(learner: ContinualLearner) -> int:
-    """Examples of a member in a forward pass: on a CPU as many as lie in a core's cache, on an accelerator as fill it."""
-    numbers = 2**19 if learner.device.type == "cpu" else 2**25
-    at_once = learner.members if learner.population.stack else 1
-    return max(32, numbers // (at_once * prod(learner.reader.shape)))
+    """Examples of a member in a forward pass; half of what is read at once elsewhere, since activations want a place too."""
+    return max(32, learner.reader.at_once(2 * (learner.members if learner.population.stack else 1)))
 
 
 def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:

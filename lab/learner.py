@@ -165,7 +165,7 @@ class ContinualLearner(LightningModule):
         if self._with["extend"]:
             for strategy in self._with["extend"]:
                 batch = strategy.extend(self, batch)
-            shares = batch.shares()
+            shares = batch.shares(self.population.precise)
         width = batch.width
         for direction in self.passes:
             self.passes[direction] += width
@@ -175,7 +175,6 @@ class ContinualLearner(LightningModule):
         if before is not None:
             self.population.restore(before, work.active)
         losses, terms = self.losses(batch, logits), self._terms(batch, logits)
-        shares = shares.to(losses.dtype)
         # Weighted in the backward pass: as in the mean, without its kernels.
         roots = [losses, *(term for term in terms if term.requires_grad)]
         torch.autograd.backward(roots, [shares, *map(torch.ones_like, roots[1:])])

@@ -40,7 +40,7 @@ class Population(nn.Module):
             _key_dropout(network, (own_seeds or seeds)[number])
         self.dtype, self.stack, self.members = dtype, stack, len(seeds)
         parameters, buffers = stack_module_state(networks)
-        keep = torch.float64 if dtype == torch.float64 else torch.float32
+        keep = self.precise
         turned = _linear_weights(networks[0]) if stack else set()
         for name, value in parameters.items():
             value = value.detach().to(keep)
@@ -53,6 +53,11 @@ class Population(nn.Module):
         self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
         self._slots = _slots(networks[0], self._skeleton[0], [*parameters, *buffers])
         self._wide = _widen_normalisation(self._skeleton[0], dtype) if dtype == torch.bfloat16 else set()
+
+    @property
+    def precise(self) -> torch.dtype:
+        """What parameters and losses are kept in: float64 for float64, float32 for all else."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
     def leaves(self) -> dict[str, nn.Parameter]:

@@ -24,7 +24,7 @@ class Progress:
 
     def begin(self, total: int, processes: int) -> None:
         """A run of ``total`` steps in each of ``processes``."""
-        self.done = [0] * processes
+        self.done, self._first = [0] * processes, 0
         if not self.show:
             return
         from rich import progress as rich
@@ -43,6 +43,8 @@ class Progress:
 
     def report(self, process: int, step: int) -> None:
         """A process has come to a step."""
+        if not self.done[process]:
+            self._first += step  # a resumed run begins behind it: what was done before tells nothing of the time left
         self.done[process] = step
         if len(self.done) > 1 and self.meanwhile:
             self.meanwhile()
@@ -56,7 +58,8 @@ class Progress:
         """A line now and then for a log file, where a bar would be nothing."""
         self._said = time.monotonic()
         passed = self._said - self._begun
-        left = f"about {_clock(passed * (self._total - done) / done)} left" if done else "no step taken yet"
+        gained = done - self._first
+        left = f"about {_clock(passed * (self._total - done) / gained)} left" if gained else "too early to say how long"
         print(f"{self.name}: {100 * done / self._total:.0f}% in {_clock(passed)}, {left}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:

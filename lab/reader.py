@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
 from lab.errors import UserError
 from lab.protocols import NO_LABEL, Data, Examples, Stream
+
+READ_AT_ONCE = 2**20
+"""Numbers, on a CPU: what still lies in its cache when the network comes to it."""
+READ_AT_ONCE_ELSEWHERE = 2**25
+"""On an accelerator, where fewer kernels are what counts: 128 MiB."""
 
 
 class Reader(nn.Module):
@@ -42,6 +49,11 @@ class Reader(nn.Module):
 
     def _keep(self, name: str, tensor: Tensor | None) -> None:
         self.register_buffer(name, tensor, persistent=False)
+
+    def at_once(self, examples: int) -> int:
+        """How many times so many examples are best read at once; 0 where one time is too much already."""
+        numbers = READ_AT_ONCE if self.train_inputs.device.type == "cpu" else READ_AT_ONCE_ELSEWHERE
+        return numbers // (examples * prod(self.shape))
 
     def read(self, examples: Tensor, tasks: Tensor, split: str = "train", noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs and targets ``[M, B, ...]`` for examples ``[M, B]`` as tasks ``[M, B]`` or ``[M, 1]`` show them.

@@ -390,8 +390,8 @@ def test_in_a_log_file_a_line_now_and_then_tells_how_far_it_is(monkeypatch, capf
     monkeypatch.setattr("lab.progress.EVERY", 0.0)
     with Progress("naive on digits") as progress:
         progress.begin(200, 2)
-        progress.report(0, 0)
-        progress.report(1, 100)
+        progress.report(1, 100)  # resumed there
+        progress.report(1, 150)
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0].endswith("no step taken yet")
-    assert re.fullmatch(r"naive on digits: 25% in 0:00:0\d, about 0:00:0\d left", lines[1])
+    assert lines[0].endswith("25% in 0:00:00, too early to say how long")
+    assert re.fullmatch(r"naive on digits: 38% in 0:00:0\d, about 0:00:0\d left", lines[1])

@@ -7,27 +7,25 @@ Every check trains a few small populations over :class:`~lab.testing.miniature.M
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
 
-from lab.ahead import works
 from lab.experiment import Experiment
 from lab.learner import ContinualLearner
 from lab.plan import Plan
-from lab.population import Population
 from lab.protocols import SCENARIOS, Batch, Strategy
 from lab.run import composed
-from lab.stream import Block, Blocks
-from lab.testing.device import ContractError, OneDevice, in_words, move, to_fake_cuda, to_meta
+from lab.stream import Block
+from lab.testing.device import ContractError, in_words
+from lab.testing.elsewhere import moments, step_on_fake_cuda, step_on_meta
 from lab.testing.miniature import checkpoint, fit, restored
+from lab.testing.remembered import memories, plain, same, same_bits
 
 SMALL = {
     "network": ("network=mlp", "network.width=16", "network.depth=1"),
@@ -172,7 +170,7 @@ def trains_alike_in_blocks_of_any_length(subject: Subject) -> None:
         ends.append(_of_members(learner))
     for other in ends[1:]:
         for name, value in other.items():
-            if not _bits(value, ends[0][name]):
+            if not same_bits(value, ends[0][name]):
                 raise ContractError(
                     f"{name} ends with other bits where blocks are cut elsewhere: what rehearse draws for a step may depend on "
                     "the step's own clock, and on what was offered before it, alone"
@@ -187,10 +185,10 @@ def draws_from_its_own_generators(subject: Subject) -> None:
         "numpy's global generator": lambda: np.random.get_state()[1:3],
         "Python's random": random.getstate,
     }
-    before = {name: _plain(state()) for name, state in states.items()}
+    before = {name: plain(state()) for name, state in states.items()}
     fit(learner)
     for name, state in states.items():
-        if not _same(before[name], _plain(state())):
+        if not same(before[name], plain(state())):
             raise ContractError(
                 f"draws random numbers from {name}: a resumed run would draw others, and members would share them; use "
                 "learner.draw in a step, and lab.protocols.generator at a task's end"
@@ -200,7 +198,7 @@ def draws_from_its_own_generators(subject: Subject) -> None:
 def survives_a_resume(subject: Subject) -> None:
     """keeps its memory in buffers: a run resumed from a checkpoint ends with the same bits"""
     whole = subject.learner()
-    at_first = _memories(whole)
+    at_first = memories(whole)
     count = len(fit(whole).course.spans)
     for cut in sorted({1, count // 2, count - 1}):
         stopped, resumed = subject.learner(), subject.learner()
@@ -353,131 +351,18 @@ def _watch_shapes(strategy: Strategy, members: int, leaves: dict[str, nn.Paramet
 
 
 def _compare_resumed(whole: ContinualLearner, resumed: ContinualLearner, at_first: dict[str, Any], cut: int) -> None:
-    memories, others = _memories(whole), _memories(resumed)
-    lost = [name for name, value in memories.items() if not _same(value, others.get(name))]
+    kept, others = memories(whole), memories(resumed)
+    lost = [name for name, value in kept.items() if not same(value, others.get(name))]
     if lost:
         raise ContractError(
             f"{lost[0]} is not in the checkpoint: after a resume it differs from an uninterrupted run. Memory must be a "
             "buffer, made in setup() with register_buffer (persistent)"
         )
     states = whole.state_dict(), resumed.state_dict()
-    differing = [name for name, value in states[0].items() if not _bits(value, states[1][name])]
+    differing = [name for name, value in states[0].items() if not same_bits(value, states[1][name])]
     if differing:
-        changed = [name for name, value in memories.items() if not _same(value, at_first.get(name))]
+        changed = [name for name, value in kept.items() if not same(value, at_first.get(name))]
         suspects = f"; what changes outside of buffers: {', '.join(changed)}" if changed else ""
         raise ContractError(
             f"resumed after block {cut}, {differing[0]} differs from an uninterrupted run: some state is lost{suspects}"
         )
-
-
-def moments(make: Callable[[], ContinualLearner]) -> Iterator[tuple[ContinualLearner, Block]]:
-    """New learners just before a block, on the CPU: before the run's first, and the second task's first and last."""
-    course = make().course
-    last = [max(n for n, span in enumerate(course.spans) if span.phase == phase) for phase in range(len(course.phases))]
-    for number in dict.fromkeys([0, *(min(e + 1, last[-1]) for e in last[:1]), last[-1]]):
-        learner = make()
-        blocks = fit(learner, until=number)
-        block = blocks.block(number)
-        if block.begins:
-            learner.begin(block.phase)
-        learner._look_for_diverged = False
-        learner._prepare(block)
-        yield learner, block
-
-
-def step_on_meta(learner: ContinualLearner, block: Block) -> None:
-    """Take the last step of a block on the `meta` device; the learner is moved there for good.
-
-    Raises:
-        ContractError: where a value is read, or devices are mixed.
-    """
-    on_meta = _moved(learner, block, to_meta)
-    with in_words("a training step fails on the meta device"), OneDevice():
-        *_, work = works(learner, on_meta)
-        learner.step(work, learner.optimizer.step)
-
-
-def step_on_fake_cuda(learner: ContinualLearner, block: Block) -> None:
-    """Take a block's last step on fake CUDA tensors; the learner is moved there for good. Gradients are ones: autograd has no
-    threads for a device that is not there.
-
-    Raises:
-        ContractError: where a value is read, or devices are mixed.
-    """
-    mode, original = FakeTensorMode(), torch.autograd.backward
-    on_cuda = _moved(learner, block, to_fake_cuda(mode))
-
-    def ones(*_args: Any, **_options: Any) -> None:
-        for parameter in learner.population.leaves.values():
-            parameter.grad = torch.ones_like(parameter)
-
-    torch.autograd.backward = ones
-    try:
-        with mode, in_words("a training step fails on CUDA tensors"), OneDevice():
-            *_, work = works(learner, on_cuda)
-            learner.step(work, learner.optimizer.step)
-    finally:
-        torch.autograd.backward = original
-
-
-def _moved(learner: ContinualLearner, block: Block, convert: Callable[[Tensor], Tensor]) -> Block:
-    """Put a learner, and the block it is given, through ``convert``."""
-    move(learner, convert, learner.optimizer)
-    learner._units = None if learner._units is None else convert(learner._units)
-    return block.through(convert)
-
-
-# --- what a strategy remembers ----------------------------------------------------------------------------------------
-
-_MODULE = frozenset(vars(nn.Module())) | {"loss", "extend", "update_scale", "rehearse"}
-_OPAQUE = (ContinualLearner, Population, Blocks)
-
-
-def _memories(learner: ContinualLearner) -> dict[str, Any]:
-    """All that strategies hold outside of what a checkpoint saves, by name: plain attributes and unsaved buffers."""
-    found = {}
-    for strategy in learner.strategies:
-        for path, module in strategy.named_modules():
-            prefix = f"{_kind(strategy)}.{path + '.' if path else ''}"
-            kept = {name: value for name, value in vars(module).items() if name not in _MODULE}
-            kept |= {name: module._buffers[name] for name in module._non_persistent_buffers_set}
-            found |= {f"{prefix}{name} ({type(value).__name__})": _plain(value) for name, value in kept.items()}
-    return found
-
-
-def _plain(value: Any, depth: int = 6) -> Any:
-    """A value as it is now, comparable later."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy()) if value.dtype.kind in "biuf" else value.tolist()
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, random.Random):
-        return value.getstate()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if depth == 0 or callable(value) or isinstance(value, (*_OPAQUE, nn.Module)):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return [_plain(item, depth - 1) for item in value]
-    if is_dataclass(value) or hasattr(value, "__dict__"):
-        return {key: _plain(item, depth - 1) for key, item in vars(value).items()}
-    return None
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return _bits(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return type(a) is type(b) and (a == b or a != a)
-
-
-def _bits(a: Tensor, b: Tensor) -> bool:
-    """Whether all values are equal, NaN to NaN."""
-    return a.shape == b.shape and a.dtype == b.dtype and bool(((a == b) | ((a != a) & (b != b))).all())

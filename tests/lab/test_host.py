@@ -11,8 +11,8 @@ from lab.networks import CNN, MLP, SlimResNet18
 from lab.optimizers import SGD, Adam, AdamW
 from lab.stream import Budget
 from lab.testing.device import ContractError, OneDevice, move, to_meta
+from lab.testing.elsewhere import moments, step_on_fake_cuda, step_on_meta
 from lab.testing.miniature import Miniature, small_learner
-from lab.testing.strategy import moments, step_on_fake_cuda, step_on_meta
 from strategies.er import ER
 
 

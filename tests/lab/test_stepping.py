@@ -43,7 +43,7 @@ def test_neither_reading_ahead_nor_the_length_of_blocks_changes_a_bit(stack, mon
     """Augmented streams of unequal length: padded last batches, and members whose task is over before the others'."""
 
     def trained(block, at_once):
-        monkeypatch.setattr("lab.ahead.READ_AT_ONCE", at_once)
+        monkeypatch.setattr("lab.reader.READ_AT_ONCE", at_once)
         learner = small_learner([3, 8, 9], strategies=(ER(memory=6),), environment=Augmented(), block=block, stack=stack)
         fit(learner)
         return learner.state_dict()

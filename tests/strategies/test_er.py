@@ -1,8 +1,10 @@
 """Experience replay as Chaudhry et al. 2019 describe it; its loss and its trajectory are tested in `tests/lab`."""
 
 import pytest
+import torch
 
 from lab.errors import UserError
+from lab.protocols import Strategy
 from lab.stream import Budget
 from lab.testing.miniature import Miniature, fit, fit_watched, small_learner
 from strategies.er import ER
@@ -58,3 +60,32 @@ def test_its_memory_is_counted():
 def test_what_cannot_be_is_refused(options, key):
     with pytest.raises(UserError, match=key):
         ER(**options)
+
+
+class StepByStep(ER):
+    """The same within each step, by the calls for memories whose content depends on the network."""
+
+    rehearse = Strategy.rehearse
+
+    def extend(self, learner, batch):
+        examples, tasks, valid = self.reservoir.draw(self.replay or batch.current, learner.clock)
+        return batch.join(learner.replay(examples, tasks, valid.float()), self.balance)
+
+    def after_step(self, learner, batch):
+        self.reservoir.add(batch, learner.clock)
+
+
+@pytest.mark.parametrize("stack", [True, False])
+@pytest.mark.parametrize("balance", [None, 0.3])
+def test_rehearsing_a_block_ahead_is_replaying_in_every_step(balance, stack):
+    def trained(kind):
+        strategy, budget = kind(memory=6, balance=balance), Budget(5, epochs=3)
+        learner = small_learner([3, 8, 9], strategies=(strategy,), stack=stack, budget=budget)
+        fit(learner)
+        return learner
+
+    ahead, within = trained(ER), trained(StepByStep)
+    assert ahead.passes == within.passes
+    assert torch.equal(ahead.strategies[0].reservoir.slots, within.strategies[0].reservoir.slots)
+    for name, value in ahead.population.leaves.items():
+        torch.testing.assert_close(value, within.population.leaves[name], rtol=0, atol=1e-6)
