@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -202,6 +203,21 @@ def _elements(override: str) -> list[Any]:
         return [parsed.value()]
     key = parsed.get_key_element()
     return [parser.parse_override(f"{key}={element}").value() for element in parsed.sweep_string_iterator()]
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of a configuration by dotted key, as texts; a part is named by its class.
+
+    >>> dict(flat({"network": {"_target_": "lab.networks.MLP", "width": 256}, "clip": None}))
+    {'network': 'MLP', 'network.width': '256', 'clip': 'null'}
+    """
+    for key, value in node.items():
+        if key == "_target_":
+            yield prefix.rstrip("."), str(value).rpartition(".")[2]
+        elif isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "null" if value is None else str(value)
 
 
 def nearest(word: str, words: list[str]) -> str:

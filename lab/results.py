@@ -59,11 +59,20 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
 
     curves = parts[0].curves and parts[0].curves | {"accuracy": together([p.curves["accuracy"] for p in parts])}
     diverged = [step for part in parts for step in part.diverged]
-    return Results(
+    joined = Results(
         parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order],
         _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]),
         together([p.online_accuracy for p in parts]), together([p.online_baseline for p in parts]), parts[0].provenance,
     )  # fmt: skip
+    for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
+        if all(name in part.metrics for part in parts):
+            joined.metrics[name] = together([part.metrics[name] for part in parts])
+    return joined
+
+
+def members(results: Results, seeds: list[int]) -> Results:
+    """The results of some of the members alone."""
+    return results if seeds == results.seeds else join([results], seeds)
 
 
 def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:
@@ -111,11 +120,26 @@ def load(folder: Path) -> Results:
         if content["curves"]:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
         content["metrics"] = {name: np.array(values, dtype=float) for name, values in content["metrics"].items()}
-        return Results(**content)
+        return _sound(Results(**content))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is the run finished?") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: is not a results file of this lab ({error})") from None
+
+
+def _sound(results: Results) -> Results:
+    """Refuse what has the fields of a results file but not their shapes.
+
+    Raises:
+        ValueError: says which.
+    """
+    count, rows, tasks = results.accuracy.shape
+    lengths = {len(results.seeds), len(results.diverged), count, *(len(values) for values in results.metrics.values())}
+    if len(lengths) > 1 or rows != tasks + 1:
+        raise ValueError(f"{len(results.seeds)} seeds, but accuracy of shape {list(results.accuracy.shape)} and metrics of other lengths")
+    if not results.config.get("strategy") or "environment" not in results.config:
+        raise ValueError("its config names no strategy or no environment")
+    return results
 
 
 def write_whole(path: Path, write: Any) -> None:

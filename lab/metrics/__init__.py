@@ -2,4 +2,10 @@
 
 from lab.metrics.accuracy import measure
 
-__all__ = ["measure"]
+__all__ = ["FROM_CURVES", "LOWER_IS_BETTER", "measure"]
+
+LOWER_IS_BETTER = ("forgetting",)
+"""Of all others more is better."""
+
+FROM_CURVES = ("anytime_accuracy", "min_accuracy", "worst_case_accuracy", "aulc")
+"""Measures that depend on how often, and on how many examples, the curves were recorded."""

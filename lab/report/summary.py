@@ -39,16 +39,17 @@ def written(values: np.ndarray) -> str:
 
 def cell_name(config: dict[str, Any]) -> str:
     """A readable name: ``er · permuted digits x5 · domain``, ``er · online split digits x5 · class``."""
+    return f"{' + '.join(config['strategy'])} · {stream_name(config)}"
+
+
+def stream_name(config: dict[str, Any]) -> str:
+    """A readable name of the stream alone: ``permuted digits x5 · domain``."""
     environment, kind = config["environment"], _kind(config["environment"])
     while "base" in environment:
         environment = environment["base"]
         kind += f" {_kind(environment)}"
     source = (environment.get("source") or {}).get("_target_", "").rsplit(".", 1)[-1]
-    parts = [
-        " + ".join(config["strategy"]),
-        f"{kind} {source} x{environment.get('tasks', '?')}",
-        str(environment.get("scenario", "")),
-    ]
+    parts = [f"{kind} {source} x{environment.get('tasks', '?')}", str(environment.get("scenario", ""))]
     return " · ".join(filter(None, parts))
 
 

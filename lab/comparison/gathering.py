@@ -1,0 +1,80 @@
+"""From what a user names (folders, patterns, studies, an MLflow experiment) to finished runs."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.comparison.cells import Run
+from lab.errors import UserError
+from lab.results import load
+
+OTHER_FOLDERS = ("part-", "studies")
+"""Folders among the run directories that hold no run of their own."""
+
+
+@dataclass
+class Found:
+    """Runs, and what was named but cannot be used."""
+
+    runs: list[Run] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, folder: Path, name: str | None = None) -> None:
+        """Take a run directory in, or note why not."""
+        if any(run.folder == folder for run in self.runs):
+            return
+        if not (folder / "results.json").exists():
+            self.left_out.append(f"{folder}: not finished; the command that began it goes on")
+            return
+        try:
+            self.runs.append(Run(folder, load(folder), name))
+        except UserError as error:
+            self.left_out.append(str(error))
+
+
+def gather(words: list[str], runs: Path = Path("runs")) -> Found:
+    """The finished runs that the words name: run directories, folders above some, patterns, names of studies.
+
+    Args:
+        runs: where the runs of a study lie.
+
+    Raises:
+        UserError: a word names nothing, or nothing that it names can be used.
+    """
+    found = Found()
+    for word in words:
+        before = len(found.runs) + len(found.left_out)
+        _take(word, runs, found)
+        if len(found.runs) + len(found.left_out) == before and not found.runs:
+            raise UserError(f"{word}: holds no run (no results.json below it)")
+    if not found.runs:
+        raise UserError("nothing to compare: " + "; ".join(found.left_out))
+    return found
+
+
+def _take(word: str, runs: Path, found: Found) -> None:
+    from lab.study.question import find, names
+
+    places = [Path(word)] if Path(word).exists() else [Path(path) for path in sorted(glob.glob(word, recursive=True))]
+    for place in places:
+        for folder in _run_directories(place if place.is_dir() else place.parent):
+            found.add(folder)
+    if not places and word in names():
+        from lab.study.running import folders
+
+        for name, folder in folders(find(word), runs).items():
+            found.add(folder, name)
+    elif not places:
+        raise UserError(f"{word}: there is no such folder, no folder of that pattern, and no study of that name (`lab study`)")
+
+
+def _run_directories(place: Path) -> Iterator[Path]:
+    """The run directories in a folder, finished or not."""
+    if (place / "results.json").exists() or (place / "incomplete").exists():
+        yield place
+        return
+    inner = sorted({file.parent for name in ("results.json", "incomplete") for file in place.rglob(name)})
+    yield from (folder for folder in inner if not any(part.startswith(OTHER_FOLDERS) for part in folder.relative_to(place).parts))

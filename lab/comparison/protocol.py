@@ -1,0 +1,74 @@
+"""What must be alike for two cells to be comparable: the stream, the budget, the network, the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lab.config import NOT_IN_DIGEST, flat
+from lab.results import Results
+
+SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "seed_for", "evaluation", "data")
+"""Sections of the configuration that are the question, and not an answer to it; `data` is the digest of what was trained on."""
+
+NO_MATTER = ("evaluation.batch",)
+"""Settings below them that change no number."""
+
+OF_CURVES = ("evaluation.every", "evaluation.samples")
+
+PLACES = ("dir", "download", "path")
+"""Where data lie; their digest stands for them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run's settings, flat, as what it is compared within and what it is compared for."""
+
+    protocol: dict[str, str]
+    method: dict[str, str]
+    code: str
+    """The cell's digest, which knows the source files too; the same settings with other code are another cell."""
+
+    @property
+    def key(self) -> tuple:
+        return self.code, tuple(self.protocol.items()), tuple(self.method.items())
+
+
+def settings_of(results: Results, varies: tuple[str, ...] = (), curves: bool = True) -> Settings:
+    """A run's settings; those that begin with one of ``varies`` (or all, by ``all``) are counted to the method.
+
+    ``curves``: whether it matters how the curves inside tasks were recorded.
+    """
+    config = {key: value for key, value in results.config.items() if key not in NOT_IN_DIGEST}
+    config["precision"] = results.config.get("trainer", {}).get("precision", "32")
+    config["callbacks"] = results.config.get("trainer", {}).get("callbacks") or {}
+    ignored = NO_MATTER if curves else (*NO_MATTER, *OF_CURVES)
+    whole = {key: value for key, value in flat(config) if key not in ignored and key.rpartition(".")[2] not in PLACES}
+    whole["data"] = results.provenance.get("data", {}).get("digest", "?")
+    steady = {key: value for key, value in whole.items() if key.split(".")[0] in SECTIONS and not _begins(key, varies)}
+    method = {key: value for key, value in whole.items() if key not in steady}
+    return Settings(steady, method, results.provenance.get("cell", "?"))
+
+
+def _begins(key: str, varies: tuple[str, ...]) -> bool:
+    return any(word == "all" or key == word or key.startswith(f"{word}.") for word in varies)
+
+
+def blocks_of(settings: list[Settings], streams: list[str]) -> list[str]:
+    """A name of the block of each: its stream's name, and what else tells it from other blocks of that name."""
+    keys = [tuple(one.protocol.items()) for one in settings]
+    names = []
+    for key, own, stream in zip(keys, settings, streams, strict=True):
+        namesakes = {k: s for k, s, other in zip(keys, settings, streams, strict=True) if other == stream and k != key}
+        differing = sorted({k for other in namesakes.values() for k, *_ in differences(own, other)})
+        names.append(", ".join([stream, *(f"{k.rpartition('.')[2]}={own.protocol.get(k, '-')}" for k in differing)]))
+    return names
+
+
+def differences(one: Settings, other: Settings) -> Iterator[tuple[str, Any, Any]]:
+    """``(key, value, value)`` of what differs in the protocols."""
+    for key in sorted(one.protocol.keys() | other.protocol.keys()):
+        mine, yours = one.protocol.get(key, "-"), other.protocol.get(key, "-")
+        if mine != yours:
+            yield key, mine, yours

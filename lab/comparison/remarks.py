@@ -1,0 +1,71 @@
+"""What the reader of a comparison must know: what is not in its figures, and what they cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lab.comparison.cells import Cell, blocks, spans
+from lab.comparison.findings import Difference, Summary
+from lab.statistics import smallest_p
+
+
+def left_out(summaries: list[Summary], rows: list[Difference]) -> list[str]:
+    """Seeds without a value or a partner, and why; what is so for several metrics is said once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in summaries:
+        if row.without:
+            found.setdefault((f"{row.cell} ({row.environment})", row.without), []).append(row.metric)
+    for row in rows:
+        if row.without:
+            where = f"{row.cell} - {row.baseline} ({row.environment})"
+            found.setdefault((where, f"not in the pairs: {row.without}"), []).append(row.metric)
+    return [f"{where}, {', '.join(metrics)}: {what}" for (where, what), metrics in found.items()]
+
+
+def notes(cells: list[Cell], rows: list[Difference], baseline: str, alpha: float) -> Iterator[str]:
+    """What one must know to read the table rightly."""
+    for cell in cells:
+        yield from cell.taken
+    yield from _too_few(rows)
+    yield from _blind(rows, alpha)
+    for group in blocks(cells):
+        if len(group) > 1 and all(cell.name != baseline for cell in group):
+            yield f"{group[0].environment}: has no {baseline}, so nothing is compared there"
+    if len(cells) == 1:
+        yield f"{cells[0].name} is the only cell: there is nothing to compare it with"
+    yield from _origins(cells)
+
+
+def _too_few(rows: list[Difference]) -> Iterator[str]:
+    for row in rows:
+        if row.paired is None and "undefined" not in row.without:
+            have = f"{len(row.seeds)} seed{'s' * (len(row.seeds) != 1)} with both values"
+            yield f"{row.cell} - {row.baseline} ({row.environment}), {row.metric}: {have}; a comparison needs two, a small p six"
+
+
+def _blind(rows: list[Difference], alpha: float) -> Iterator[str]:
+    """Where so few seeds cannot reach the level at all, whatever they show."""
+    count = sum(row.paired is not None for row in rows)
+    few = sorted({len(row.seeds) for row in rows if row.paired and row.smallest_p > alpha})
+    for seeds in few:
+        enough = next(n for n in range(2, 64) if smallest_p(n, count) <= alpha)
+        yield (
+            f"with {seeds} seeds and {count} comparison{'s' * (count != 1)} no p below {smallest_p(seeds, count):.2g} is "
+            f"possible after correction, whatever the difference; {enough} seeds could reach {alpha:g}"
+        )
+
+
+def _origins(cells: list[Cell]) -> Iterator[str]:
+    """Code, versions and devices that differ between cells change numbers, but not their meaning."""
+    for what, of in ORIGINS.items():
+        found = {str(of(cell.results.provenance)) for cell in cells}
+        if len(found) > 1:
+            yield f"the cells were not all run with the same {what} ({', '.join(sorted(found))})"
+
+
+ORIGINS: dict[str, Any] = {
+    "commit": lambda origin: str(origin.get("commit"))[:7],
+    "torch": lambda origin: origin.get("versions", {}).get("torch"),
+    "device": lambda origin: origin.get("hardware", {}).get("device"),
+}
