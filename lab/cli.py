@@ -6,7 +6,16 @@ import importlib
 import os
 import sys
 
-COMMANDS = {"run": "run", "demo": "demo", "list": "listing", "dashboard": "dashboard", "doctor": "doctor"}
+COMMANDS = {
+    "run": "run",
+    "compare": "comparison.command",
+    "study": "study.command",
+    "report": "report.command",
+    "demo": "demo",
+    "list": "listing",
+    "dashboard": "dashboard",
+    "doctor": "doctor",
+}
 """The module of `lab` whose ``main(arguments) -> status`` each command is."""
 
 USAGE = """lab - a laboratory for continual learning
@@ -15,6 +24,9 @@ usage: lab COMMAND [ARGUMENTS]
 
   run         train one cell for all its seeds, e.g. lab run strategy=er environment=split seeds=10
               (a Hydra application: overrides, -m, --cfg job, --help, experiment=...)
+  compare     finished runs against a baseline, paired by seed: is A better than B?
+  study       ask a question of sweeps/: claim, cells, seeds, test; run what is missing, say the verdict
+  report      a run, several or a study as one page for a browser
   demo        two streams of digits, three strategies, ten seeds: two minutes
   list        environments, sources, strategies, networks, optimisers and experiments, a line each
   dashboard   open what was tracked in MLflow's pages

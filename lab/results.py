@@ -136,7 +136,8 @@ def _sound(results: Results) -> Results:
     count, rows, tasks = results.accuracy.shape
     lengths = {len(results.seeds), len(results.diverged), count, *(len(values) for values in results.metrics.values())}
     if len(lengths) > 1 or rows != tasks + 1:
-        raise ValueError(f"{len(results.seeds)} seeds, but accuracy of shape {list(results.accuracy.shape)} and metrics of other lengths")
+        shape = list(results.accuracy.shape)
+        raise ValueError(f"{len(results.seeds)} seeds, accuracy of shape {shape}, and metrics that do not fit them")
     if not results.config.get("strategy") or "environment" not in results.config:
         raise ValueError("its config names no strategy or no environment")
     return results

@@ -26,12 +26,12 @@ def main(arguments: list[str]) -> int:
 def answered(command: Callable[[], int | None]) -> int:
     """The exit status of a whole command: what it returns, or 0; its failure is a sentence on standard error."""
     try:
-        return _attempted(command)
+        return attempted(command)
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on from the newest checkpoint", OURS)
 
 
-def _attempted(work: Callable[[], int | None]) -> int:
+def attempted(work: Callable[[], int | None]) -> int:
     """The status of a command or of one of its cells; an interrupt is let through, since it ends all cells."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -65,7 +65,7 @@ def _cells(arguments: list[str]) -> int:
     statuses: list[int] = []
 
     def job(composed: Any) -> None:
-        statuses.append(_attempted(lambda: _cell(composed)))
+        statuses.append(attempted(lambda: _cell(composed)))
 
     with _sweep_folder(arguments) as folder:
         sys.argv[1:] = [*overrides(arguments), *folder]

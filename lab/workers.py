@@ -81,7 +81,7 @@ def _pass_on(steps: Any, report: Callable[[int, int], None]) -> None:
 
 
 def _work(job: Callable[[Report], Any], report: Report, sender: Connection, expected: tuple[type[Exception], ...]) -> None:
-    _die_with_parent()
+    die_with_parent()
     try:
         sender.send(job(report))
     except expected as error:
@@ -91,7 +91,7 @@ def _work(job: Callable[[Report], Any], report: Report, sender: Connection, expe
         sender.send(WorkerError(f"{type(error).__name__}: {error}"))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux, have a worker killed when its parent is: a killed run must not go on behind its successor's back."""
     if platform.system() == "Linux":
         import ctypes

@@ -164,4 +164,3 @@ def spans(seeds: Iterable[int]) -> str:
             runs.append([seed])
     text = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
     return f"{'seed' if len(ordered) == 1 else 'seeds'} {text}"
-

@@ -61,8 +61,9 @@ def refuse_incomparable(cells: list[Cell]) -> None:
     listed = "; ".join(f"{key} is {mine} and {yours}" for key, mine, yours in found[:6])
     more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
     keys = dict.fromkeys(key for key, *_ in found)
+    both = f"{alone.name} ({alone.folders[0]}) and {nearest_one.name} ({nearest_one.folders[0]})"
     raise UserError(
-        f"{alone.name} ({alone.folders[0]}) and {nearest_one.name} ({nearest_one.folders[0]}) are not comparable: {listed}{more}. "
+        f"{both} are not comparable: {listed}{more}. "
         f"To compare them all the same: {' '.join(f'--varies {key}' for key in list(keys)[:3])}, or --varies all"
     )
 
@@ -113,9 +114,7 @@ def _difference(cell: Cell, base: Cell, metric: str) -> Difference:
     seeds, values = contrast([cell, base], [1.0, -1.0], metric)
     found = paired(values) if len(values) > 1 else None
     without = _unpaired(cell, base, metric, seeds)
-    return Difference(
-        cell.environment, metric, cell.name, base.name, seeds, values.tolist(), found, without=without
-    )
+    return Difference(cell.environment, metric, cell.name, base.name, seeds, values.tolist(), found, without=without)
 
 
 def contrast(cells: list[Cell], weights: list[float], metric: str) -> tuple[list[int], np.ndarray]:
@@ -160,8 +159,4 @@ def _within(rows: list[Difference], margin: float) -> list[Difference]:
     tested = [values if row.paired else None for row, values in zip(rows, oriented, strict=True)]
     worse = holm([np.nan if values is None else noninferior(values, margin) for values in tested])
     apart = holm([np.nan if values is None or not margin else equivalent(values, margin) for values in tested])
-    return [
-        replace(row, noninferior_p=float(p), equivalent_p=float(q)) for row, p, q in zip(rows, worse, apart, strict=True)
-    ]
-
-
+    return [replace(row, noninferior_p=float(p), equivalent_p=float(q)) for row, p, q in zip(rows, worse, apart, strict=True)]

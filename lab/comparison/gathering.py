@@ -6,10 +6,14 @@ import glob
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.comparison.cells import Run
 from lab.errors import UserError
 from lab.results import load
+
+if TYPE_CHECKING:
+    from lab.study.question import Study
 
 OTHER_FOLDERS = ("part-", "studies")
 """Folders among the run directories that hold no run of their own."""
@@ -56,19 +60,26 @@ def gather(words: list[str], runs: Path = Path("runs")) -> Found:
 
 
 def _take(word: str, runs: Path, found: Found) -> None:
-    from lab.study.question import find, names
+    from lab.study.question import find, names  # studies are made of comparisons, and not the other way round
 
     places = [Path(word)] if Path(word).exists() else [Path(path) for path in sorted(glob.glob(word, recursive=True))]
     for place in places:
         for folder in _run_directories(place if place.is_dir() else place.parent):
             found.add(folder)
     if not places and word in names():
-        from lab.study.running import folders
-
-        for name, folder in folders(find(word), runs).items():
-            found.add(folder, name)
+        _take_study(find(word), runs, found)
     elif not places:
         raise UserError(f"{word}: there is no such folder, no folder of that pattern, and no study of that name (`lab study`)")
+
+
+def _take_study(study: Study, runs: Path, found: Found) -> None:
+    from lab.study.running import folders
+
+    for cell, kept in folders(study, runs).items():
+        if not kept:
+            found.left_out.append(f"{cell}: not run yet; lab study {study.name} goes on")
+        for folder in kept:
+            found.add(folder, study.cells[cell])
 
 
 def _run_directories(place: Path) -> Iterator[Path]:
@@ -77,4 +88,6 @@ def _run_directories(place: Path) -> Iterator[Path]:
         yield place
         return
     inner = sorted({file.parent for name in ("results.json", "incomplete") for file in place.rglob(name)})
-    yield from (folder for folder in inner if not any(part.startswith(OTHER_FOLDERS) for part in folder.relative_to(place).parts))
+    for folder in inner:
+        if not any(part.startswith(OTHER_FOLDERS) for part in folder.relative_to(place).parts):
+            yield folder

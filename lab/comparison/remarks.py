@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lab.comparison.cells import Cell, blocks, spans
+from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Difference, Summary
 from lab.statistics import smallest_p
 
@@ -41,7 +41,8 @@ def _too_few(rows: list[Difference]) -> Iterator[str]:
     for row in rows:
         if row.paired is None and "undefined" not in row.without:
             have = f"{len(row.seeds)} seed{'s' * (len(row.seeds) != 1)} with both values"
-            yield f"{row.cell} - {row.baseline} ({row.environment}), {row.metric}: {have}; a comparison needs two, a small p six"
+            where = f"{row.cell} - {row.baseline} ({row.environment}), {row.metric}"
+            yield f"{where}: {have}; a comparison needs two, a small p six"
 
 
 def _blind(rows: list[Difference], alpha: float) -> Iterator[str]:

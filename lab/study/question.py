@@ -1,0 +1,266 @@
+"""A study's file, checked: what is claimed, of which cells, by how many seeds, and how it will be decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.config import nearest, seeds_of
+from lab.errors import UserError, one_of, require
+from lab.metrics import LOWER_IS_BETTER
+
+_HERE = Path(__file__).resolve().parents[1]
+OWN = next((path for path in (_HERE / "sweeps", _HERE.parent / "sweeps") if path.is_dir()), _HERE / "sweeps")
+"""The lab's own studies, in a checkout or where it is installed."""
+
+KINDS = ("superiority", "noninferiority", "equivalence")
+SPENDING = ("obrien_fleming", "pocock")
+NEEDED = ("claim", "family", "cells", "seeds", "budget", "measure", "test", "minutes")
+OPTIONAL = {
+    "common": [],
+    "environments": {},
+    "varies": [],
+    "looks": None,
+    "spending": "obrien_fleming",
+    "alpha": 0.05,
+    "reserve": 0.01,
+    "scale": None,
+    "metrics": [],
+}
+BUDGET = ("epochs", "steps", "batch_size")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One comparison that the claim rests on: a weighted sum of cells, seed by seed, against a margin."""
+
+    kind: str
+    measure: str
+    weights: dict[str, float]
+    """By cell; more is better, whatever the measure."""
+    margin: float
+    words: str
+    """The comparison in words: ``er better than naive``."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question as it stands in its file."""
+
+    name: str
+    path: Path
+    claim: str
+    family: str
+    words: dict[str, list[str]]
+    """The overrides of every cell, with those of its environment, by ``cell`` or ``cell @ environment``."""
+    cells: dict[str, str]
+    """The cell's own name of each of them."""
+    seeds: list[int]
+    looks: list[int]
+    """How many of the seeds each look is at; the last at all of them."""
+    tests: list[Test]
+    alpha: float
+    reserve: float
+    """The part of alpha that is kept for extensions not declared, which decide on fresh seeds only."""
+    spending: str
+    varies: tuple[str, ...]
+    minutes: float
+    scale: str | None
+    metrics: list[str]
+    """Measures to report beside those tested."""
+    budget: list[str]
+
+    @cached_property
+    def measures(self) -> list[str]:
+        """All measures to show, those tested first."""
+        return list(dict.fromkeys([*(test.measure for test in self.tests), *self.metrics]))
+
+
+def names() -> list[str]:
+    """The names of all studies: the user's own in `./sweeps`, then the lab's."""
+    return list(_files())
+
+
+def find(name: str) -> Study:
+    """The study of that name, or in that file.
+
+    Raises:
+        UserError: there is none, or its file is wrong.
+    """
+    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        return read(Path(name))
+    files = _files()
+    if name not in files:
+        raise UserError(f"lab study {name}: there is none. {nearest(name, list(files))}There are {', '.join(files) or 'none'}")
+    return read(files[name])
+
+
+def _files() -> dict[str, Path]:
+    """Studies by name: files that state a claim. Others in the folder are sweeps."""
+    found: dict[str, Path] = {}
+    for folder in (Path("sweeps"), OWN):
+        for path in sorted(folder.glob("*.yaml")):
+            if "\nclaim:" in "\n" + path.read_text(errors="replace"):
+                found.setdefault(path.stem, path.resolve())
+    return found
+
+
+def read(path: Path) -> Study:
+    """A study from its file.
+
+    Raises:
+        UserError: names the file, the key, what was given and what is possible.
+    """
+    try:
+        given = yaml.safe_load(path.read_text())
+        require(isinstance(given, dict), "file", type(given).__name__, "keys and values")
+        return _study(path, given)
+    except (UserError, yaml.YAMLError, OSError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _study(path: Path, given: dict[str, Any]) -> Study:
+    _check_keys(given)
+    whole_ = OPTIONAL | given
+    seeds = seeds_of(whole_["seeds"])
+    cells = _cells(whole_)
+    tests = list(_tests(whole_, list(cells["own"])))
+    alpha, reserve = _levels(whole_)
+    study = Study(
+        path.stem, path, _text("claim", whole_["claim"]), _text("family", whole_["family"]), cells["words"], cells["names"],
+        seeds, _looks(whole_["looks"], len(seeds)), tests, alpha, reserve, one_of("spending", whole_["spending"], SPENDING),
+        tuple(_list("varies", whole_["varies"])), _minutes(whole_["minutes"]), whole_["scale"],
+        _list("metrics", whole_["metrics"]), _budget(whole_["budget"]),
+    )  # fmt: skip
+    _refuse_blind(study, len(whole_["environments"]) or 1)
+    return study
+
+
+def _check_keys(given: dict[str, Any]) -> None:
+    known = [*NEEDED, *OPTIONAL]
+    for key in given:
+        if key not in known:
+            raise UserError(f"{key}: there is no such key. {nearest(key, known)}There are {', '.join(known)}")
+    missing = [key for key in NEEDED if key not in given]
+    if missing:
+        raise UserError(f"{', '.join(missing)}: missing; a study says {', '.join(NEEDED)} before it is run")
+
+
+def _cells(given: dict[str, Any]) -> dict[str, Any]:
+    """The overrides of each cell in each environment, and the cell's own name of each."""
+    require(isinstance(given["cells"], dict) and len(given["cells"]) > 1, "cells", given["cells"], "two cells or more, by name")
+    require(isinstance(given["environments"], dict), "environments", given["environments"], "lists of overrides, by name")
+    shared = [*_list("common", given["common"]), *_budget(given["budget"])]
+    words, own_names = {}, {}
+    for place, more in (given["environments"] or {"": []}).items():
+        for cell, own in given["cells"].items():
+            key = f"{cell} @ {place}" if place else str(cell)
+            words[key] = [*shared, *_list(f"environments.{place}", more), *_list(f"cells.{cell}", own)]
+            own_names[key] = str(cell)
+    return {"words": words, "names": own_names, "own": map(str, given["cells"])}
+
+
+def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Test]:
+    tests = given["test"] if isinstance(given["test"], list) else [given["test"]]
+    require(bool(tests), "test", tests, "at least one")
+    for node in tests:
+        require(isinstance(node, dict), "test", node, "kind, better and than (or contrast), margin")
+        measure = _text("measure", node.get("measure", given["measure"]))
+        others = node["than"] if isinstance(node.get("than"), list) else [node.get("than")]
+        for other in others:
+            yield _test(node | {"than": other}, measure, cells)
+
+
+def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Test:
+    known = ("kind", "measure", "better", "than", "contrast", "margin")
+    for key in node:
+        require(key in known, f"test.{key}", node[key], f"one of the keys {', '.join(known)}")
+    kind = one_of("test.kind", node.get("kind"), KINDS)
+    margin = node.get("margin", 0.0 if kind == "superiority" else None)
+    number = isinstance(margin, (int, float)) and not isinstance(margin, bool)
+    least = "a number from 0 on" if kind == "superiority" else "a number above 0: how much counts as no difference"
+    require(number and (margin > 0 or (kind == "superiority" and margin == 0)), "test.margin", margin, least)
+    weights, words = _weights(node, kind, measure, cells)
+    return Test(kind, measure, weights, float(margin), words)
+
+
+def _weights(node: dict[str, Any], kind: str, measure: str, cells: list[str]) -> tuple[dict[str, float], str]:
+    """What is summed over the cells, more being better, and the comparison in words."""
+    if "contrast" in node:
+        contrast = node["contrast"]
+        sound = isinstance(contrast, dict) and all(isinstance(weight, (int, float)) for weight in contrast.values())
+        require(sound and "better" not in node, "test.contrast", contrast, "a weight for each cell, instead of better and than")
+        weights = {str(cell): float(weight) for cell, weight in contrast.items()}
+        words = " ".join(f"{weight:+g} {cell}" for cell, weight in weights.items())
+    else:
+        better, than = str(node.get("better")), str(node.get("than"))
+        sign = -1.0 if measure in LOWER_IS_BETTER else 1.0
+        weights = {better: sign, than: -sign}
+        between = {"superiority": "better than", "noninferiority": "no worse than", "equivalence": "as good as"}[kind]
+        words = f"{better} {between} {than}"
+    for cell in weights:
+        if cell not in cells:
+            raise UserError(f"test: there is no cell {cell}. {nearest(cell, cells)}There are {', '.join(cells)}")
+    require(len(weights) > 1, "test", node, "two different cells")
+    return weights, words
+
+
+def _looks(given: Any, seeds: int) -> list[int]:
+    if given is None:
+        return [seeds]
+    sound = isinstance(given, list) and given and all(isinstance(n, int) and n > 1 for n in given)
+    require(
+        sound and given == sorted(set(given)) and given[-1] == seeds, "looks", given,
+        f"rising numbers of seeds, the last all of them ({seeds})",
+    )  # fmt: skip
+    return given
+
+
+def _levels(given: dict[str, Any]) -> tuple[float, float]:
+    alpha, reserve = given["alpha"], given["reserve"]
+    require(isinstance(alpha, float) and 0 < alpha < 0.5, "alpha", alpha, "a number between 0 and .5")
+    sound = isinstance(reserve, (int, float)) and 0 <= reserve < alpha
+    require(sound, "reserve", reserve, f"the part of alpha kept for extensions, from 0 to below {alpha}")
+    return alpha, float(reserve)
+
+
+def _refuse_blind(study: Study, places: int) -> None:
+    """Refuse a study whose last look could not reach its level, whatever is measured."""
+    from lab.statistics import levels, smallest_p
+
+    parts = len(study.tests) * places
+    level = levels(study.looks, study.alpha - study.reserve, study.spending)[-1]
+    if smallest_p(len(study.seeds), parts) > level:
+        enough = next(n for n in range(2, 64) if smallest_p(n, parts) <= level)
+        least = smallest_p(len(study.seeds), parts)
+        raise UserError(
+            f"seeds={len(study.seeds)}: too few to decide anything: with {parts} test{'s' * (parts > 1)} the smallest "
+            f"possible p is {least:.2g}, above the level of {level:.2g}; {enough} seeds could reach it"
+        )
+
+
+def _minutes(given: Any) -> float:
+    require(isinstance(given, (int, float)) and given > 0, "minutes", given, "what it will cost on two CPU cores, above 0")
+    return float(given)
+
+
+def _budget(given: Any) -> list[str]:
+    words = _list("budget", given)
+    for word in words:
+        require(word.split("=")[0] in BUDGET, "budget", word, f"overrides of {', '.join(BUDGET)}, alike for all cells")
+    return words
+
+
+def _list(key: str, given: Any) -> list[str]:
+    require(isinstance(given, list) and all(isinstance(word, str) for word in given), key, given, "a list of overrides")
+    return given
+
+
+def _text(key: str, given: Any) -> str:
+    require(isinstance(given, str) and bool(given.strip()), key, given, "a text")
+    return " ".join(given.split())

@@ -1,0 +1,159 @@
+"""A study's cells, run: what is finished is skipped, what is missing is trained, as many at once as the machine bears."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from lab.comparison.cells import Cell, Run, cells_of
+from lab.errors import UserError
+from lab.results import load, members, write_whole
+from lab.study.question import Study
+
+HARMLESS = ("tracking", "data", "plan", "trainer", "checkpoint")
+"""Sections that a command may set beside a study, since they change neither its cells nor what they mean."""
+
+CHANGING = ("trainer.precision", "trainer.max_steps", "trainer.callbacks")
+"""But for these."""
+
+
+class UnfinishedError(Exception):
+    """Some cells could not be run; the others are done."""
+
+
+def home(study: Study, runs: Path) -> Path:
+    """Where a study keeps its report and the list of its run directories."""
+    return runs / "studies" / study.name
+
+
+def folders(study: Study, runs: Path) -> dict[str, list[Path]]:
+    """The run directories of each cell so far.
+
+    Raises:
+        UserError: the study has not been run here.
+    """
+    path = home(study, runs) / "runs.json"
+    if not path.exists():
+        raise UserError(f"{study.name}: has not been run into {runs} yet; lab study {study.name} runs it")
+    known = json.loads(path.read_text())
+    return {cell: [Path(folder) for folder in known.get(cell, [])] for cell in study.words}
+
+
+def runs_of(study: Study, runs: Path) -> list[Run]:
+    """The study's finished runs, under its own names of cells."""
+    return [
+        Run(folder, load(folder), study.cells[cell])
+        for cell, kept in folders(study, runs).items()
+        for folder in kept
+        if (folder / "results.json").exists()
+    ]
+
+
+def cells_at(study: Study, seeds: list[int], runs: Path) -> list[Cell]:
+    """The study's cells with these seeds alone: a look is at what it is due at, whatever else has been run."""
+    cells = cells_of(runs_of(study, runs), study.measures, study.varies)
+    return [replace(cell, results=members(cell.results, [s for s in cell.results.seeds if s in seeds])) for cell in cells]
+
+
+def check_words(words: list[str]) -> None:
+    """Refuse overrides that would make another study of it."""
+    for word in words:
+        key = word.lstrip("+~").split("=")[0]
+        if key.split(".")[0] not in HARMLESS or key.startswith(CHANGING):
+            possible = ", ".join(HARMLESS)
+            raise UserError(f"{word}: would change the declared study; beside it one sets where and how: {possible}, --runs")
+
+
+def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs: int | None = None) -> None:
+    """Have every cell finished for these seeds.
+
+    Args:
+        seeds: one run directory a cell is made for exactly these.
+        words: overrides of where and how, not of what.
+        jobs: cells at once; None: as many as there are cores for, each cell's members being split over processes already.
+
+    Raises:
+        UnfinishedError: cells that could not be run, whatever the reason; it was printed.
+    """
+    jobs = jobs or _jobs(study, len(seeds))
+    share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs)}", "trainer.enable_progress_bar=false"]
+    configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
+    done: dict[str, Path] = {}
+    for number, (cell, folder) in enumerate(_in_turn(configs) if jobs == 1 else _at_once(configs, jobs), 1):
+        state = "done" if folder else "failed"
+        print(f"{study.name}: {cell}: {state} ({number} of {len(configs)})", file=sys.stderr, flush=True)
+        if folder:
+            done[cell] = folder
+            _note(study, runs, cell, folder)
+    failed = [cell for cell in configs if cell not in done]
+    if failed:
+        raise UnfinishedError(f"{study.name}: {', '.join(failed)} could not be run; the same command goes on from there")
+
+
+def _jobs(study: Study, seeds: int) -> int:
+    """Each cell splits its members over cores; where there are more cores than members, several cells run at once."""
+    import torch
+
+    from lab.workers import cores
+
+    return 1 if torch.cuda.is_available() else max(1, min(len(study.words), cores() // seeds))
+
+
+def _processes(seeds: int, jobs: int) -> int:
+    from lab.workers import cores
+
+    return max(1, min(seeds, cores() // jobs))
+
+
+def config_of(study: Study, cell: str, seeds: list[int], runs: Path, words: list[str]) -> dict[str, Any]:
+    """The cell's resolved configuration, tracked in an experiment of the study's name."""
+    from lab.run import composed
+
+    config = composed(*study.words[cell], *words)
+    config["seeds"], config["paths"]["runs"] = list(seeds), str(runs)
+    if config["tracking"]["enabled"]:
+        config["tracking"]["experiment"] = study.name
+    return config
+
+
+def _in_turn(configs: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Path | None]]:
+    for cell, config in configs.items():
+        yield cell, _finished(config)
+
+
+def _at_once(configs: dict[str, dict[str, Any]], jobs: int) -> Iterator[tuple[str, Path | None]]:
+    with ProcessPoolExecutor(jobs, get_context("fork"), _die_with_parent) as pool:
+        waiting = {pool.submit(_finished, config): cell for cell, config in configs.items()}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def _finished(config: dict[str, Any]) -> Path | None:
+    """The cell's run directory; None if it failed, which is said where it happens."""
+    from lab.run import attempted, execute
+
+    made: list[Path] = []
+    attempted(lambda: made.append(execute(config, table=False)))
+    return made[0] if made else None
+
+
+def _die_with_parent() -> None:
+    from lab.workers import die_with_parent
+
+    die_with_parent()
+
+
+def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:
+    """Keep which run directory is the cell's; of an older code, the newest of the same seeds stands."""
+    path = home(study, runs) / "runs.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    others = [old for old in known.get(cell, []) if Path(old).name != folder.name]
+    text = json.dumps(known | {cell: [*others, str(folder.resolve())]}, indent=1)
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,152 @@
+"""Comparisons: what is paired, corrected, refused, left out and said."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lab.comparison import Run, cells_of, compare
+from lab.errors import UserError
+from tests.lab.comparison.material import results
+
+RNG = np.random.default_rng(0)
+NAIVE = RNG.normal(0.7, 0.02, 10)
+ER = NAIVE + RNG.normal(0.05, 0.01, 10)
+OTHER = NAIVE + RNG.normal(0.0, 0.01, 10)
+
+
+def cells(*runs):
+    return cells_of(
+        [Run(f"runs/{n}", results(values, *words, cell=f"c{n}", **more)) for n, (values, words, more) in enumerate(runs)]
+    )
+
+
+def three(**more):
+    return cells((NAIVE, [], {}), (ER, ["strategy=er"], {}), (OTHER, ["strategy=cumulative"], more))
+
+
+def test_figures_agree_with_scipy():
+    found = compare(three(), ["accuracy"], "naive")
+    er, other = found.differences
+    interval = stats.ttest_rel(ER, NAIVE).confidence_interval()
+    assert (er.paired.low, er.paired.high) == pytest.approx((interval.low, interval.high))
+    signs = np.array(list(itertools.product([1, -1], repeat=10)))
+    by_hand = (np.abs((signs * (OTHER - NAIVE)).mean(1)) >= abs((OTHER - NAIVE).mean()) - 1e-12).mean()
+    assert other.paired.p == pytest.approx(by_hand)
+    assert other.paired.wilcoxon == pytest.approx(stats.wilcoxon(OTHER - NAIVE).pvalue)
+    assert er.p_holm == pytest.approx(2 * er.paired.p)
+    assert other.p_holm == pytest.approx(max(other.paired.p, er.p_holm))
+
+
+def test_the_family_is_every_comparison_of_the_table():
+    found = compare(three(), ["accuracy", "forgetting"], "naive")
+    assert found.tests == 4
+    assert found.differences[0].smallest_p == pytest.approx(4 * 2 / 2**10)
+    assert found.differences[0].p_holm == pytest.approx(4 * 2 / 2**10)
+
+
+def test_pairs_are_by_seed_and_not_by_place():
+    backwards = cells((NAIVE, [], {}), (ER[::-1], ["strategy=er"], {"seeds": list(range(10))[::-1]}))
+    (found,) = compare(backwards, ["accuracy"]).differences
+    assert sorted(found.values) == pytest.approx(sorted(ER - NAIVE))
+
+
+def test_unequal_seeds_are_paired_where_they_can_be_and_the_rest_is_named():
+    found = compare(cells((NAIVE, [], {}), (ER[:7], ["strategy=er"], {"seeds": [3, 4, 5, 6, 7, 8, 12]})), ["accuracy"])
+    assert found.differences[0].seeds == [3, 4, 5, 6, 7, 8]
+    where, why = "er - naive (permuted digits x3 · domain), accuracy", "seed 12 not run by naive; seeds 0-2, 9 not run by er"
+    assert found.left_out == [f"{where}: not in the pairs: {why}"]
+
+
+def test_diverged_members_are_left_out_and_named():
+    found = compare(
+        cells((NAIVE, [], {}), (ER, ["strategy=er"], {"diverged": [None, 5, *[None] * 8]})), ["accuracy", "forgetting"]
+    )
+    assert found.differences[0].seeds == [0, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert "er (permuted digits x3 · domain), accuracy, forgetting: seed 1 diverged at step 5" in found.left_out
+
+
+def test_a_measure_that_is_undefined_for_one_cell_is_said_and_the_others_compared():
+    found = compare(three(undefined_rows=True), ["forgetting"])
+    er, other = found.differences
+    assert er.paired is not None
+    assert other.paired is None
+    assert found.tests == 1
+    assert "undefined, all tasks were trained at once" in found.left_out[0]
+
+
+def test_a_single_seed_has_values_and_no_test():
+    found = compare(cells((NAIVE[:1], [], {}), (ER[:1], ["strategy=er"], {})), ["accuracy"])
+    assert found.cells[0].estimate.mean == pytest.approx(NAIVE[0])
+    assert found.differences[0].paired is None
+    assert any("1 seed with both values; a comparison needs two" in note for note in found.notes)
+
+
+def test_too_few_seeds_for_any_small_p_are_said():
+    (note,) = [
+        n for n in compare(cells((NAIVE[:4], [], {}), (ER[:4], ["strategy=er"], {})), ["accuracy"]).notes if "possible" in n
+    ]
+    assert note.startswith("with 4 seeds and 1 comparison no p below 0.12 is possible after correction")
+    assert "6 seeds could reach 0.05" in note
+
+
+def test_a_margin_tests_non_inferiority_in_the_direction_that_is_better():
+    found = compare(three(), ["forgetting"], "naive", margin=0.02)
+    er, other = found.differences
+    assert er.noninferior_p == pytest.approx(2 / 2**10)  # er forgets less, on every seed
+    assert er.equivalent_p > 0.9
+    assert other.equivalent_p < 0.01
+    worse = compare(three(), ["forgetting"], "er", margin=0.02).differences[0]
+    assert worse.noninferior_p > 0.9
+
+
+def test_what_is_not_comparable_is_refused_with_what_differs():
+    with pytest.raises(UserError, match=r"batch_size is 32 and 64.*--varies batch_size") as error:
+        compare(cells((NAIVE, [], {}), (ER, ["strategy=er", "batch_size=64"], {})), ["accuracy"])
+    assert "naive (runs/0) and er (runs/1) are not comparable" in str(error.value)
+
+
+def test_several_environments_are_compared_each_and_ranked():
+    groups = [(values, words, {"data": f"d{place}"}) for place in range(6) for values, words in
+              ((NAIVE, [f"environment.tasks={place + 3}"]), (ER, [f"environment.tasks={place + 3}", "strategy=er"]),
+               (NAIVE - 0.1, [f"environment.tasks={place + 3}", "strategy=cumulative"]))]  # fmt: skip
+    found = compare(cells(*groups), ["accuracy"])
+    assert len(found.environments) == 6
+    assert found.tests == 12
+    (ranks,) = found.ranks
+    assert dict(zip(ranks.cells, ranks.ranks, strict=True)) == {"naive": 2, "er": 1, "cumulative": 3}
+    assert ranks.friedman_p == pytest.approx(math.exp(-6))  # chi-square of 12 with 2 degrees of freedom
+    assert ranks.cliques
+
+
+def test_budgets_of_one_stream_are_no_environments_to_rank_over():
+    runs = [(NAIVE, [word], {}) for word in ("epochs=1", "epochs=2")]
+    runs += [(ER, [word, "strategy=er"], {}) for word in ("epochs=1", "epochs=2")]
+    assert compare(cells(*runs), ["accuracy"]).ranks == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"metrics": ["acuracy"]}, "--metric acuracy: there is none of that name. Did you mean accuracy"),
+        ({"metrics": ["aulc"]}, "no run has a value .no curves were recorded"),
+        ({"metrics": ["accuracy"], "baseline": "niave"}, "--baseline niave: there is no such cell. Did you mean naive"),
+    ],
+)
+def test_what_there_is_not_is_a_sentence(asked, message):
+    with pytest.raises(UserError, match=message):
+        compare(three(), **asked)
+
+
+def test_one_cell_alone_is_summarised():
+    found = compare(cells((NAIVE, [], {})), ["accuracy"])
+    assert found.differences == []
+    assert "naive is the only cell: there is nothing to compare it with" in found.notes
+
+
+def test_other_commits_are_told():
+    runs = [Run("a", results(NAIVE)), Run("b", results(ER, "strategy=er"))]
+    runs[1].results.provenance["commit"] = "1234567890"
+    assert "the cells were not all run with the same commit (1234567, abc1234)" in compare(cells_of(runs), ["accuracy"]).notes
