@@ -1,17 +1,18 @@
-"""`lab demo`: two streams of digits, three strategies, ten seeds; a table, a verdict, figures and a dashboard."""
+"""`lab demo`: a study of two streams of digits, three strategies, ten seeds; tables, pictures, a verdict, a report."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lab.errors import require
-from lab.run import answered, composed, execute
+from lab.run import answered
+from lab.study import question
+from lab.study.question import Study
 
-EXPERIMENTS = ("digits_permuted", "digits_split")
-STRATEGIES = ("naive", "er", "joint")
+STUDY = "replay_digits"
 
 
 def main(arguments: list[str]) -> int:
@@ -25,36 +26,49 @@ def main(arguments: list[str]) -> int:
 
 
 def _show(given: argparse.Namespace) -> None:
-    """Train, compare and draw."""
+    """Train, compare, decide, and say where to look."""
     require(given.seeds >= 2, "--seeds", given.seeds, "a whole number from 2 on: strategies are compared seed by seed")
 
-    from lab.report.figures import overview, write
-    from lab.report.summary import print_table
-    from lab.results import load
+    from lab.study.running import run_cells
 
-    words = [f"seeds={given.seeds}", f"paths.runs={given.runs}", f"tracking={'off' if given.no_tracking else 'mlflow'}"]
-    for experiment in EXPERIMENTS:
-        runs = []
-        for strategy in STRATEGIES:
-            folder = execute(composed(f"experiment={experiment}", f"strategy={strategy}", *words), table=False)
-            runs.append((strategy, load(folder)))
-        print_table(runs, experiment.replace("_", " "))
-        print(verdict(dict(runs)), file=sys.stderr)
-        files = write(overview(runs), Path(given.runs) / f"demo-{experiment}")
-        print(f"picture: {files[0]}\n", file=sys.stderr)
+    asked = question.read(question.OWN / f"{STUDY}.yaml")
+    study = replace(asked, seeds=list(range(given.seeds)), looks=[given.seeds])
+    runs, words = Path(given.runs), ["tracking=off"] if given.no_tracking else []
+    run_cells(study, study.seeds, runs, words)
+    _draw(study, runs)
+    _decide(study, runs, words)
     if not given.no_tracking:
-        print("dashboard: lab dashboard   (curves, figures and configurations, in MLflow)", file=sys.stderr)
+        print(f"dashboard: lab dashboard --experiment {STUDY}   (curves, figures, the report, in MLflow)", file=sys.stderr)
     print("next: lab run experiment=digits_split strategy=er strategy.er.memory=50", file=sys.stderr)
 
 
-def verdict(runs: dict[str, Any]) -> str:
-    """One sentence: does replay forget less than plain training?"""
-    from lab.statistics import paired
+def _draw(study: Study, runs: Path) -> None:
+    """A table and a picture of each stream."""
+    from lab.comparison.cells import blocks
+    from lab.report.drawing import write
+    from lab.report.figures import overview
+    from lab.report.summary import print_table
+    from lab.study.running import cells_at
 
-    found = paired(runs["naive"].metrics["forgetting"], runs["er"].metrics["forgetting"])
-    less = "less" if found.difference > 0 else "more"
-    low, high = sorted(map(abs, (found.low, found.high)))
-    size = f"{abs(found.difference):.2f} [{low:.2f}, {high:.2f}]"
-    if found.low <= 0 <= found.high:
-        return f"undecided: er and naive forget alike as far as {found.seeds} seeds can tell (p = {found.p:.2g})"
-    return f"er forgets {less} than naive: {size} of accuracy, p = {found.p:.2g} (sign-flip test), {found.seeds} seeds"
+    for number, group in enumerate(blocks(cells_at(study, study.seeds, runs)), 1):
+        named = [(cell.name, cell.results) for cell in group]
+        print_table(named, group[0].environment)
+        print(f"picture: {write(overview(named), runs / f'demo-{number}')[0]}\n", file=sys.stderr)
+
+
+def _decide(study: Study, runs: Path, words: list[str]) -> None:
+    """The verdict, not kept as a look: the demo's seeds are not the study's."""
+    from lab.statistics import levels
+    from lab.study import record, reporting
+    from lab.study.command import summary
+    from lab.study.running import cells_at, minutes_of
+    from lab.study.verdict import decide
+
+    cells = cells_at(study, study.seeds, runs)
+    (level,) = levels(study.looks, study.alpha - study.reserve, study.spending)
+    look = record.look_of("declared", study.seeds, decide(study, cells, study.seeds, level), cells)
+    kept = record.concluded(study, [look], minutes_of(cells), f"lab demo --seeds {len(study.seeds)}")
+    print(summary(kept), file=sys.stderr)
+    folder = reporting.report(study, kept, runs)
+    print(f"\nreport: {folder / 'report.html'}", file=sys.stderr)
+    reporting.track(study, kept, folder, words)

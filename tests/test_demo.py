@@ -27,7 +27,7 @@ def run(tmp_path, capfd, monkeypatch):
     """``run(*words)`` is `lab demo`, with small cells: (status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lab"])
-    monkeypatch.setattr(demo, "composed", lambda *words: composed(*words, *SMALL))
+    monkeypatch.setattr("lab.run.composed", lambda *words: composed(*words, *SMALL))
 
     def call(*words: str) -> tuple[int, str, str]:
         GlobalHydra.instance().clear()
@@ -41,9 +41,12 @@ def test_it_compares_and_draws(run):
     status, out, err = run("--seeds", "2", "--runs", "there")
     assert status == 0, err
     assert out == ""
-    assert err.count("picture: there/demo-digits_") == 2
-    assert err.count("2 seeds") == 2
+    assert err.count("picture: there/demo-") == 2
+    assert "verdict   undecided: " in err
+    assert "look 1" in err
+    assert Path("there/studies/replay_digits/report.html").exists()
     assert not Path("runs").exists()
+    assert not Path("docs").exists()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,6 @@ def test_an_interrupt_is_no_stack_trace(run, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "execute", interrupted)
+    monkeypatch.setattr("lab.run.execute", interrupted)
     status, _, err = run()
     assert (status, len(err.strip().splitlines())) == (1, 1)

@@ -58,7 +58,7 @@ def cells_of(runs: Iterable[Run], metrics: Iterable[str] = (), varies: tuple[str
         varies: dotted beginnings of settings that count as part of the method, since they are what is compared.
 
     Raises:
-        UserError: a run's members have different hyperparameters, so that they are no replicates; two cells have one name.
+        UserError: a run's members have different hyperparameters, so that they are no replicates.
     """
     curves = any(metric in FROM_CURVES for metric in metrics)
     pooled: dict[tuple, list[Run]] = {}
@@ -69,7 +69,7 @@ def cells_of(runs: Iterable[Run], metrics: Iterable[str] = (), varies: tuple[str
         key = (run.name, settings.key)
         pooled.setdefault(key, []).append(run)
         known[key] = settings
-    return _unique(_named(_in_blocks([_merged(group, known[key]) for key, group in pooled.items()])))
+    return _named(_in_blocks([_merged(group, known[key]) for key, group in pooled.items()]))
 
 
 def _refuse_mixed(run: Run) -> None:
@@ -130,17 +130,6 @@ def _in_blocks(cells: list[Cell]) -> list[Cell]:
     streams = [stream_name(cell.results.config) for cell in cells]
     blocks = blocks_of([cell.settings for cell in cells], streams)
     return [replace(cell, environment=block) for cell, block in zip(cells, blocks, strict=True)]
-
-
-def _unique(cells: list[Cell]) -> list[Cell]:
-    """Refuse two cells of one name in one environment: a study's cells that are the same configuration."""
-    seen: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        other = seen.setdefault((cell.name, cell.environment), cell)
-        if other is not cell:
-            folders = f"{other.folders[0]} and {cell.folders[0]}"
-            raise UserError(f"{folders}: two different cells are both called {cell.name}; name the run directories to compare")
-    return cells
 
 
 def blocks(cells: list[Cell]) -> list[list[Cell]]:

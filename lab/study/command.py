@@ -98,15 +98,14 @@ def _look(
     Returns:
         the record, and the look's own verdict.
     """
-    from lab.study.running import cells_at
+    from lab.study.running import cells_at, minutes_of
     from lab.study.verdict import decide
 
     cells = cells_at(study, seeds, runs)
     verdict = decide(study, cells, seeds, level)
     look = record.look_of(kind, seeds, verdict, cells)
     known = record.with_look(known, look)
-    minutes = sum(cell.results.cost["wall_seconds"] for cell in cells) / 60
-    kept = record.concluded(study, known["looks"], minutes, " ".join(["lab study", study.name, *words]))
+    kept = record.concluded(study, known["looks"], minutes_of(cells), " ".join(["lab study", study.name, *words]))
     record.save(study, kept)
     return kept, verdict.word
 

@@ -57,8 +57,14 @@ def runs_of(study: Study, runs: Path) -> list[Run]:
 
 def cells_at(study: Study, seeds: list[int], runs: Path) -> list[Cell]:
     """The study's cells with these seeds alone: a look is at what it is due at, whatever else has been run."""
-    cells = cells_of(runs_of(study, runs), study.measures, study.varies)
-    return [replace(cell, results=members(cell.results, [s for s in cell.results.seeds if s in seeds])) for cell in cells]
+    kept = [(run, [seed for seed in run.results.seeds if seed in seeds]) for run in runs_of(study, runs)]
+    cut = [replace(run, results=members(run.results, own)) for run, own in kept if own]
+    return cells_of(cut, study.measures, study.varies)
+
+
+def minutes_of(cells: list[Cell]) -> float:
+    """What training them took, one after the other."""
+    return sum(cell.results.cost["wall_seconds"] for cell in cells) / 60
 
 
 def check_words(words: list[str]) -> None:
@@ -81,6 +87,7 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
     Raises:
         UnfinishedError: cells that could not be run, whatever the reason; it was printed.
     """
+    home(study, runs).mkdir(parents=True, exist_ok=True)  # before anything is trained, where it cannot be written
     jobs = jobs or _jobs(study, len(seeds))
     share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs)}", "trainer.enable_progress_bar=false"]
     configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
@@ -152,7 +159,6 @@ def _die_with_parent() -> None:
 def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:
     """Keep which run directory is the cell's; of an older code, the newest of the same seeds stands."""
     path = home(study, runs) / "runs.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else {}
     others = [old for old in known.get(cell, []) if Path(old).name != folder.name]
     text = json.dumps(known | {cell: [*others, str(folder.resolve())]}, indent=1)

@@ -13,7 +13,6 @@ from lab.errors import UserError
 from lab.study.question import Study, Test
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
-OPPOSITE = {"better than": "worse than", "no worse than": "worse than", "as good as": "not as good as"}
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Part:
 
     @property
     def threshold(self) -> float:
-        """What the difference must exceed for the claim to hold."""
-        return -self.test.margin if self.test.kind == "noninferiority" else self.test.margin
+        """What the difference must exceed for the claim to hold; for an equivalence, from below."""
+        return self.test.margin if self.test.kind == "superiority" else -self.test.margin
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,14 @@ def _judged(parts: list[Part]) -> list[Part]:
 def _supporting(part: Part) -> float:
     """One-sided p of the claim: the exact sign-flip test of the difference against the margin."""
     above = _above(part.values, part.threshold)
-    return max(above, _above(-part.values, -part.test.margin)) if part.test.kind == "equivalence" else above
+    return max(above, _above(-part.values, part.threshold)) if part.test.kind == "equivalence" else above
 
 
 def _contradicting(part: Part) -> float:
     """One-sided p of the claim's contrary."""
-    below = _above(-part.values, -part.threshold)
     if part.test.kind == "equivalence":
         return min(_above(part.values, part.test.margin), _above(-part.values, part.test.margin))
-    return below
+    return _above(-part.values, -part.threshold)
 
 
 def _above(values: np.ndarray, threshold: float) -> float:

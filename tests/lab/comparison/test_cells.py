@@ -44,11 +44,10 @@ def test_a_setting_that_differs_between_environments_only_needs_no_name():
 
 
 @pytest.mark.parametrize(
-    "word", ["environment.scenario=task", "network.width=7", "batch_size=3", "epochs=2", "seed_for.stream=1"]
+    "word", ["environment.shared=true", "network.width=7", "batch_size=3", "epochs=2", "seed_for.stream=1"]
 )
 def test_stream_network_budget_and_evaluation_make_blocks(word):
-    words = ["environment=split"] if word.startswith("environment") else []
-    cells = cells_of([run([0.1], *words, cell="a"), run([0.2], *words, word, cell="b")])
+    cells = cells_of([run([0.1], cell="a"), run([0.2], word, cell="b")])
     first, second = (group[0].environment for group in blocks(cells))
     assert word.split("=")[0].rpartition(".")[2] in second
     assert first != second
@@ -74,11 +73,6 @@ def test_what_varies_is_part_of_the_method():
 def test_members_with_other_hyperparameters_are_no_replicates():
     with pytest.raises(UserError, match=r"optimizer.lr differs from seed to seed"):
         cells_of([run([0.1, 0.2], "optimizer.lr=[0.1,0.2]")])
-
-
-def test_a_studys_two_cells_of_one_name_are_refused():
-    with pytest.raises(UserError, match="two different cells are both called mine"):
-        cells_of([run([0.1], "strategy=er", name="mine", cell="a"), run([0.1], name="mine", cell="b")])
 
 
 def test_diverged_members_keep_their_place_without_a_value():

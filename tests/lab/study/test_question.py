@@ -21,7 +21,9 @@ GOOD = {
 
 def read(tmp_path, without=(), **changed):
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in (GOOD | changed).items() if key not in without}))
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in (GOOD | changed).items() if key not in without}, sort_keys=False)
+    )
     return question.read(path)
 
 

@@ -59,7 +59,7 @@ def test_forgetting_less_is_better(tmp_path):
 
 
 def test_undecided_says_how_many_seeds_would_decide(tmp_path):
-    found = verdict(tmp_path, 0.055)
+    found = verdict(tmp_path, 0.05)
     assert found.word == UNDECIDED
     assert "seeds would decide a difference like this with 80 % power (95 % interval: " in found.decides
 
