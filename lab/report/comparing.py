@@ -1,0 +1,188 @@
+"""Figures of a comparison: differences seed by seed, learning and forgetting, matrices side by side, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lab.comparison.cells import Cell, blocks
+from lab.comparison.findings import Comparison, Difference
+from lab.report.curves import Timeline, by_steps, by_tasks, forgetting_of_tasks_met, of_tasks_met
+from lab.report.drawing import COLUMN, PAGE, band, empty, for_print, legend, look, matrix, wrapped, write
+from lab.report.ranking import rank_diagram
+from lab.report.sheets import relation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+
+def write_comparison_figures(comparison: Comparison, cells: list[Cell], folder: Path) -> list[Path]:
+    """All figures that the comparison allows, in ``folder``, as PNG and SVG."""
+    drawn = {f"paired_differences-{m}": paired_differences(comparison, m) for m in comparison.metrics if _rows(comparison, m)}
+    drawn["learning_curves"] = learning_curves(cells)
+    if any("forgetting" not in cell.results.undefined for cell in cells):
+        drawn["forgetting_curves"] = forgetting_curves(cells)
+    drawn["matrices"] = matrices(cells)
+    drawn |= {f"ranks-{ranks.metric}": rank_diagram(ranks) for ranks in comparison.ranks}
+    return [file for name, figure in drawn.items() for file in write(figure, folder / name, dots=220)]
+
+
+@for_print
+def paired_differences(comparison: Comparison, metric: str) -> Figure:
+    """Each seed's difference to the baseline, its mean and 95 % interval: a panel an environment, a row a cell.
+
+    The margin, where one was given, is shaded.
+    """
+    groups = _rows(comparison, metric)
+    labels = [[wrapped(row.cell, 18) for row in rows] for rows in groups.values()]
+    heights = [sum(map(_height, names)) for names in labels]
+    figure = empty(COLUMN, 0.36 * sum(heights) + 0.4 * len(groups) + 0.35)
+    panels = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, (environment, rows), names in zip(panels, groups.items(), labels, strict=True):
+        axes.set_title(wrapped(environment, 34), loc="left")
+        axes.axvline(0, color="black", linewidth=0.8, zorder=1)
+        if comparison.margin:
+            axes.axvspan(-comparison.margin, comparison.margin, color="0.88", linewidth=0, zorder=0)
+        _differences(axes, rows, names)
+    side = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7, "color": "0.3"}
+    if comparison.tests:
+        panels[0].annotate("after Holm", (1.02, 1), (0, 3), **side)
+    panels[-1].set_xlabel(_direction(comparison, metric))
+    return figure
+
+
+def _height(name: str) -> float:
+    """Of a row that has this name on so many lines, in rows."""
+    return max(1.0, 0.36 * (name.count("\n") + 1))
+
+
+def _differences(axes: Axes, rows: list[Difference], names: list[str]) -> None:
+    """A panel's rows, from the top down."""
+    heights = [_height(name) for name in names]
+    places = np.cumsum(heights) - np.array(heights) / 2
+    for number, (place, row) in enumerate(zip(places, rows, strict=True)):
+        _difference(axes, place, row, look(number))
+    axes.set_yticks(places, names)
+    axes.set_ylim(sum(heights), 0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _rows(comparison: Comparison, metric: str) -> dict[str, list[Difference]]:
+    rows = [row for row in comparison.differences if row.metric == metric]
+    return {name: [row for row in rows if row.environment == name] for name in dict.fromkeys(r.environment for r in rows)}
+
+
+def _difference(axes: Axes, place: float, row: Difference, style: dict[str, str]) -> None:
+    """A row: the seeds as dots in the order of their values, below them the mean and its interval, beside them the test."""
+    lift = np.linspace(-0.3, 0.0, len(row.values))
+    dots = {"color": style["color"], "marker": style["marker"], "markersize": 3, "alpha": 0.6, "markeredgewidth": 0}
+    axes.plot(np.sort(row.values), place + lift, linestyle="none", **dots)
+    words = "one pair\nof seeds" if row.values else "no pair\nof seeds"
+    if row.paired:
+        axes.plot([row.paired.low, row.paired.high], [place + 0.2] * 2, color="black", linewidth=1.4, solid_capstyle="butt")
+        axes.plot(row.paired.difference, place + 0.2, "D", color="white", markeredgecolor="black", markersize=4.5)
+        words = f"p {relation(row.p_holm)}\nn = {len(row.values)}"
+    axes.text(1.02, place, words, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+
+
+def _direction(comparison: Comparison, metric: str) -> str:
+    """What the axis shows, and which way is the better one."""
+    better = next(not row.lower_is_better for row in comparison.differences if row.metric == metric)
+    sides = ("worse", "better") if better else ("better", "worse")
+    margin = f" (shaded: margin of {comparison.margin:g})" if comparison.margin else ""
+    name = comparison.baseline if len(comparison.baseline) <= 12 else "baseline"
+    return f"difference in {metric.replace('_', ' ')}{margin}\n← {sides[0]} than {name}      {sides[1]} than {name} →"
+
+
+@for_print
+def learning_curves(cells: list[Cell]) -> Figure:
+    """Mean accuracy on the tasks met so far, with 95 % bands over seeds: a panel an environment, a line a cell."""
+    return _curves(cells, of_tasks_met, "accuracy on tasks met")
+
+
+@for_print
+def forgetting_curves(cells: list[Cell]) -> Figure:
+    """Mean forgetting of earlier tasks, with 95 % bands over seeds: a panel an environment, a line a cell."""
+    return _curves(cells, forgetting_of_tasks_met, "forgetting of earlier tasks")
+
+
+def _curves(cells: list[Cell], of: Callable[[Timeline], np.ndarray], label: str) -> Figure:
+    groups, styles = blocks(cells), _styles(cells)
+    across = min(2, len(groups))
+    down, width = -(-len(groups) // across), PAGE if across == 2 else COLUMN
+    figure = empty(width, 2.3 * down + 0.2 + 0.14 * len(styles) / across)
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, group in zip(panels, groups, strict=False):
+        _panel(axes, group, of, styles)
+        axes.set_title(wrapped(group[0].environment, 50), loc="left")
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
+    for axes in panels[::across]:
+        axes.set_ylabel(label)
+    for axes in panels[len(groups) :]:
+        axes.remove()
+    legend(figure, width)
+    return figure
+
+
+def _styles(cells: list[Cell]) -> dict[str, int]:
+    """The number of each name's look, the same in every panel."""
+    return {name: number for number, name in enumerate(dict.fromkeys(cell.name for cell in cells))}
+
+
+def _panel(axes: Axes, group: list[Cell], of: Callable[[Timeline], np.ndarray], styles: dict[str, int]) -> None:
+    """The lines of an environment's cells: by steps where all have curves, by tasks otherwise."""
+    from matplotlib.ticker import MaxNLocator
+
+    read = by_steps if all(cell.results.curves for cell in group) else by_tasks
+    times = [read(cell.results) for cell in group]
+    for cell, time in zip(group, times, strict=True):
+        values, number = of(time), styles[cell.name]
+        unknown = " (undefined)" if np.isnan(values).all() else ""
+        band(axes, time.where, values, cell.name + unknown, look(number), number)
+    axes.set_xlabel(times[0].label)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    for border in _borders(times) if read is by_steps else ():
+        axes.axvline(border, color="0.85", linewidth=0.5, zorder=0)
+
+
+def _borders(times: list[Timeline]) -> np.ndarray:
+    """The steps at which a next task begins, by the cell that trains most tasks one after the other."""
+    time = max(times, key=lambda time: len(np.unique(time.met)))
+    return time.where[:-1][(np.diff(time.met) > 0) & (time.met[:-1] > 0)]
+
+
+@for_print
+def matrices(cells: list[Cell]) -> Figure:
+    """The accuracy matrices side by side, an environment's cells below its name, with one scale of colours."""
+    groups = blocks(cells)
+    across = min(4, max(map(len, groups)))
+    down = [-(-len(group) // across) for group in groups]
+    width = min(PAGE, 2.3 * across + 0.7)
+    size = (width - 0.7) / across
+    figure = empty(width, (size + 0.3) * sum(down) + 0.25 * len(groups))
+    left, right = figure.subfigures(1, 2, width_ratios=(width - 0.7, 0.7))
+    parts = left.subfigures(len(groups), 1, height_ratios=down, squeeze=False)[:, 0]
+    for part, group, count in zip(parts, groups, down, strict=True):
+        part.suptitle(wrapped(group[0].environment, int(width * 14)))
+        image = _matrices(part.subplots(count, across, squeeze=False), group, size)
+    bar = right.colorbar(image, cax=right.add_subplot(), label="accuracy, mean over seeds")
+    bar.ax.set_box_aspect(12)
+    return figure
+
+
+def _matrices(panels: np.ndarray, group: list[Cell], size: float) -> AxesImage:
+    """One matrix a cell on axes ``[down, across]`` that are so many inches wide with what is written around them."""
+    for place, (axes, cell) in enumerate(zip(panels.ravel(), group, strict=False)):
+        image = matrix(axes, cell.results, size - 0.5)
+        axes.set_title(wrapped(cell.name, int(size * 13)))
+        if place % panels.shape[1]:
+            axes.set_ylabel("")
+    for axes in panels.ravel()[len(group) :]:
+        axes.remove()
+    return image
