@@ -29,7 +29,7 @@ STARTS_WITHIN = 120
 
 def main(arguments: list[str]) -> int:
     """Send what waits, then serve the store until interrupted; 0 done, 1 the server failed, 2 the user's mistake."""
-    from lab.tracking import page, reachable
+    from lab.tracking import reachable
 
     given = _parse(arguments)
     try:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
             if wrong:
                 print(f"lab: {wrong}", file=sys.stderr)
                 return 1
-            return _show(settings["uri"] + page(settings), given.open)
+            return _show(settings["uri"], settings, given.open)
         port = choose_port(given.port)
         return serve(settings, port, given.open)
     except UserError as error:
@@ -97,7 +97,7 @@ def choose_port(given: int | None) -> int:
 
 def serve(settings: dict[str, Any], port: int, browse: bool) -> int:
     """MLflow's server on the loopback address, until it ends or is interrupted."""
-    from lab.tracking import Place, page
+    from lab.tracking import Place
 
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", Place.of(settings).uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
@@ -110,7 +110,7 @@ def serve(settings: dict[str, Any], port: int, browse: bool) -> int:
         )
         try:
             if _answers(server, port):
-                _show(f"http://{HOST}:{port}{page(settings)}", browse)
+                _show(f"http://{HOST}:{port}", settings, browse)
                 print("lab: Ctrl-C ends it", file=sys.stderr)
                 server.wait()
             log.seek(0)
@@ -142,10 +142,16 @@ def _end(server: subprocess.Popen) -> None:
             os.killpg(server.pid, signal.SIGKILL)
 
 
-def _show(address: str, browse: bool) -> int:
-    print(address, flush=True)
+def _show(server: str, settings: dict[str, Any], browse: bool) -> int:
+    """Print where the experiment is, alone on standard output for who reads it there."""
+    from lab.tracking import pages
+
+    table, charts = pages(settings)
+    print(server + table, flush=True)
+    if charts:
+        print(f"lab: its cells as charts: {server}{charts}", file=sys.stderr)
     if browse:
-        webbrowser.open(address)
+        webbrowser.open(server + table)
     return 0
 
 

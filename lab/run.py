@@ -185,14 +185,15 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
     from lab.report.summary import cell_name, print_table
     from lab.results import load
     from lab.tracking import check as check_tracking
-    from lab.tracking import imported_meanwhile
+    from lab.tracking import imported_meanwhile, sampled
 
     if config["tracking"]["enabled"]:
         check_tracking(config["tracking"])
     experiment = Experiment(config)
     name, shown = cell_name(config), config["trainer"]["enable_progress_bar"]
     with _at_work_in(experiment.folder):
-        with imported_meanwhile(config["tracking"]) as meanwhile, Progress(name, shown, meanwhile) as progress:
+        tracking, sampling = imported_meanwhile(config["tracking"]), sampled(config["tracking"], experiment.folder)
+        with sampling, tracking as meanwhile, Progress(name, shown, meanwhile) as progress:
             folder = experiment.run(progress)
         results = load(folder)
         write_run_figures(results, folder)

@@ -15,12 +15,14 @@ from threading import Thread
 from typing import Any
 
 from lab.errors import UserError, require
-from lab.tracking import outbox
+from lab.tracking import outbox, system
 from lab.tracking.outbox import Place
 from lab.tracking.patience import Patience, Unanswered
 from lab.tracking.store import Store, StoreError, import_mlflow
+from lab.tracking.studies import Study
+from lab.tracking.system import sampled
 
-__all__ = ["Place", "check", "imported_meanwhile", "page", "publish", "reachable", "send_waiting"]
+__all__ = ["Place", "check", "imported_meanwhile", "pages", "publish", "publish_study", "reachable", "sampled", "send_waiting"]
 
 _silent: dict[str, float] = {}
 """When each store was last found silent by this process."""
@@ -38,6 +40,7 @@ def check(settings: dict[str, Any]) -> None:
     timeout = settings.get("timeout")
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     require(number and 0 < timeout < float("inf"), "tracking.timeout", timeout, "seconds, a number above 0")
+    system.check(settings)
 
 
 @contextmanager
@@ -105,6 +108,34 @@ def send_waiting(
     return sent, f"not tracked: {failures[0]}; {_kept(len(failures), 'tried again')}" if failures else None
 
 
+def publish_study(
+    name: str, note_markdown: str, folder: Path, settings: dict[str, Any], tags: dict[str, Any], metrics: dict[str, Any]
+) -> str | None:
+    """Have a study's report in its experiment as one run; None, or a warning in a sentence.
+
+    What is there already as it is now is not sent again; what has changed takes the older one's place.
+
+    Args:
+        name: the study's; the run is called ``study: name``.
+        note_markdown: what the run and the experiment are described by.
+        folder: all files in it become the run's artifacts.
+        settings: the configuration's ``tracking``: ``uri``, ``experiment`` and ``timeout`` in seconds.
+        tags, metrics: those that are None are left out.
+    """
+    place = Place.of(settings)
+    try:
+        _spare(place.uri, settings["timeout"])
+        study = Study(name, note_markdown, Path(folder), tags, metrics)
+        store = Store(place, Patience(settings["timeout"]))
+        store.patience.watch(lambda: store.send_study(study))
+    except Exception as error:  # the report is whole in its folder whatever the store does
+        if isinstance(error, Unanswered):
+            _silent[place.uri] = time.monotonic()
+        kept = f"the report is in {folder}, and sent with the next `lab study {name}`"
+        return f"tracking.uri={place.shown}: {_reason(error)}; {kept}"
+    return None
+
+
 def _try_to_send(store: Store, folder: Path, again: bool) -> str | None:
     """Send one run; None, or why it alone could not be sent.
 
@@ -150,14 +181,17 @@ def reachable(settings: dict[str, Any]) -> str | None:
     return None
 
 
-def page(settings: dict[str, Any]) -> str:
-    """Where the experiment is in MLflow's pages, behind the server's address; nothing if the store does not tell."""
+def pages(settings: dict[str, Any]) -> tuple[str, str]:
+    """Where the experiment is in MLflow's pages, behind the server's address: its cells as a table, and as charts.
+
+    Nothing if the store does not tell.
+    """
     try:
         patience = Patience(settings["timeout"])
         store = Store(Place.of(settings), patience)
-        return patience.watch(lambda: store.page())
+        return patience.watch(lambda: store.pages())
     except Exception:  # an address without it serves too
-        return ""
+        return "", ""
 
 
 def _reason(error: Exception) -> str:

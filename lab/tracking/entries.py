@@ -5,11 +5,9 @@ Series carry the number of the task (`accuracy by task/...`) or of the training 
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 from lab.config import NOT_IN_DIGEST
 from lab.report.summary import cell_name, interval
 from lab.results import Results
+from lab.tracking import labels
 
 LONGEST = 500
 """Characters of a parameter's value that every version of MLflow keeps."""
@@ -27,6 +26,9 @@ SHOWN = 20
 """Tasks that have a series of their own; of more, evenly spaced ones. `results.json` keeps them all."""
 
 DIGITS = 6
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow shows as a description."""
 
 Point = tuple[str, float, int]
 """A metric's name, value and step."""
@@ -55,10 +57,11 @@ def cell(results: Results, folder: Path) -> Entry:
     lost = sum(step is not None for step in results.diverged)
     points = [*_summary(results), ("seeds", float(len(results.seeds)), 0), ("seeds_diverged", float(lost), 0)]
     points += [("wall_seconds", float(results.cost["wall_seconds"]), 0), *_series_of_cell(results)]
-    tags = _tags(results) | {
+    tags = labels.tags(results) | labels.diverged(results) | {
+        "lab.kind": labels.CELL,
         "seeds": _short(str(results.seeds)),
         "lab.folder": str(folder),
-        "mlflow.note.content": description(results, folder),
+        NOTE: labels.of_cell(results, folder),
     }
     return Entry(name, params(results.config), tags, points)
 
@@ -66,7 +69,8 @@ def cell(results: Results, folder: Path) -> Entry:
 def members(results: Results) -> Iterator[Entry]:
     """The children, in the order of the seeds; none has what is undefined for it."""
     for m, (seed, diverged) in enumerate(zip(results.seeds, results.diverged, strict=True)):
-        tags = _tags(results) | ({} if diverged is None else {"diverged": f"at step {diverged}"})
+        tags = labels.tags(results) | ({} if diverged is None else {"diverged": f"at step {diverged}"})
+        tags |= {"lab.kind": labels.MEMBER, "cell": labels.group(results), NOTE: labels.of_member(results, m)}
         points = [(name, float(values[m]), 0) for name, values in results.metrics.items()]
         points += [] if diverged is None else [("diverged_at_step", float(diverged), 0)]
         points += _series(results, results.accuracy[m], results.curves and results.curves["accuracy"][m])
@@ -100,26 +104,10 @@ def accuracy_table(results: Results) -> dict[str, list]:
     return columns
 
 
-def description(results: Results, folder: Path) -> str:
-    """The run in Markdown: what one would ask first."""
-    lines = [f"{len(results.seeds)} seeds, {results.cost['wall_seconds']:.1f} s of training", ""]
-    lines += ["| over seeds | mean | 95 % interval | std |", "|---|---|---|---|"]
-    for metric, values in results.metrics.items():
-        mean, low, high = interval(values)
-        if not np.isnan(mean):
-            between = "-" if np.isnan(low) else f"{low:.4f} to {high:.4f}"
-            lines.append(f"| {metric.replace('_', ' ')} | {mean:.4f} | {between} | {_written(_spread(values))} |")
-    for seed, step in zip(results.seeds, results.diverged, strict=True):
-        lines += [] if step is None else ["", f"Seed {seed} diverged at step {step} and is left out from there on."]
-    for metric, reason in results.undefined.items():
-        lines += ["", f"{metric.replace('_', ' ')}: undefined, {reason}"]
-    return "\n".join([*lines, "", f"Run directory: `{folder}`"])[:5000]
-
-
 def _summary(results: Results) -> Iterator[Point]:
     for name, values in results.metrics.items():
         mean, low, high = interval(values)
-        named = {name: mean, f"{name}_std": _spread(values), f"{name}_low": low, f"{name}_high": high}
+        named = {name: mean, f"{name}_std": labels.spread(values), f"{name}_low": low, f"{name}_high": high}
         yield from _known((key, float(value), 0) for key, value in named.items())
 
 
@@ -150,31 +138,6 @@ def _known(points: Any) -> Iterator[Point]:
     return ((name, round(float(value), DIGITS), int(step)) for name, value, step in points if np.isfinite(value))
 
 
-def _tags(results: Results) -> dict[str, str]:
-    """Where the numbers come from, on the parent and on each child."""
-    origin = results.provenance
-    versions = {f"version.{name}": str(value) for name, value in origin.get("versions", {}).items()}
-    data = origin.get("data", {})
-    named = {
-        "data": data.get("name"),
-        "data.digest": data.get("digest"),
-        "device": origin.get("hardware", {}).get("device"),
-        "lab.cell": origin.get("cell"),
-        "mlflow.source.git.commit": origin.get("commit"),
-        "mlflow.user": _user(),
-        "mlflow.source.name": "lab run",
-        "mlflow.source.type": "LOCAL",
-    }
-    return versions | {key: str(value) for key, value in named.items() if value is not None}
-
-
-def _user() -> str | None:
-    """Containers may run as nobody."""
-    with suppress(OSError, KeyError):
-        return getpass.getuser()
-    return None
-
-
 def _flat(prefix: str, node: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Leaves by dotted key; a part is named by its class, `network: MLP` and `network.width: 256`."""
     for key, value in node.items():
@@ -193,16 +156,6 @@ def _allowed(key: str) -> str:
 
 def _short(value: str) -> str:
     return value if len(value) <= LONGEST else value[: LONGEST - 3] + "..."
-
-
-def _spread(values: np.ndarray) -> float:
-    """The sample standard deviation; NaN for fewer than two."""
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
-
-
-def _written(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4f}"
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lab.results import LARGE, Results
+from lab.tracking import labels, system
 from lab.tracking.entries import Entry, accuracy_table, cell, identity, members
 from lab.tracking.patience import Patience
 
 IDENTITY = "lab.results"
 PARENT = "mlflow.parentRunId"
+
+FILES = ("report.html", "config.yaml", "results.json", "accuracy.npz")
+"""Of a run directory, beside its figures."""
 
 MOST_PARAMS, MOST_METRICS = 100, 1000
 """What MLflow takes in one call."""
@@ -45,8 +50,9 @@ class Sending:
     def send(self) -> str:
         """Parent, children, files, and last the parent's end; the parent's id."""
         parent = self._begin(cell(self.results, self.folder), {})
-        for entry in members(self.results):
-            self._end(self._begin(entry, {PARENT: parent}), "FAILED" if entry.lost else "FINISHED")
+        for later, entry in zip(range(len(self.results.seeds), 0, -1), members(self.results), strict=True):
+            # A millisecond apart: MLflow lists the newest first, and what is equally new in any order.
+            self._end(self._begin(entry, {PARENT: parent}, later), "FAILED" if entry.lost else "FINISHED")
         self._attach(parent)
         self._end(parent, "FINISHED")
         return parent
@@ -63,26 +69,41 @@ class Sending:
             yield from found
             page = found.token or ""
 
-    def _begin(self, entry: Entry, more: dict[str, str]) -> str:
-        """A run with its tags, parameters and metrics, not yet ended."""
+    def _begin(self, entry: Entry, more: dict[str, str], later: int = 0) -> str:
+        """A run with its tags, parameters, metrics and dataset, not yet ended; begun some milliseconds after the cell."""
         from mlflow.entities import Metric, Param
 
         tags = entry.tags | {IDENTITY: self.mark} | more
-        run = self.client.create_run(self.experiment, self.began, tags, entry.name).info.run_id
+        run = self.client.create_run(self.experiment, self.began + later, tags, entry.name).info.run_id
         self.patience.alive()
         params = [Param(*item) for item in entry.params.items()]
-        metrics = [Metric(name, value, self.ended, step) for name, value, step in entry.points]
         for batch in _batches(params, MOST_PARAMS):
             self.client.log_batch(run, params=batch)
             self.patience.alive()
-        for batch in _batches(metrics, MOST_METRICS):
-            self.client.log_batch(run, metrics=batch)
+        self._log(run, [Metric(name, value, self.ended, step) for name, value, step in entry.points])
+        if self.dataset:
+            self.client.log_inputs(run, [self.dataset])
             self.patience.alive()
         return run
 
+    def _log(self, run: str, metrics: list) -> None:
+        for batch in _batches(metrics, MOST_METRICS):
+            self.client.log_batch(run, metrics=batch)
+            self.patience.alive()
+
+    @cached_property
+    def dataset(self) -> Any:
+        """What the run was trained on, as MLflow keeps it; None where the results do not tell."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        described = labels.dataset(self.results)
+        return described and DatasetInput(Dataset(**described), [InputTag("mlflow.data.context", "training and test")])
+
     def _attach(self, run: str) -> None:
-        """Figures, the accuracy matrix as a table, the configuration and the results."""
-        files = [(file, None) for name in ("config.yaml", "results.json", "accuracy.npz") for file in self.folder.glob(name)]
+        """The report, figures, the accuracy matrix as a table, the configuration, the results, and what the machine did."""
+        from mlflow.entities import Metric
+
+        files = [(file, None) for name in FILES for file in self.folder.glob(name)]
         files += [(file, "figures") for file in sorted((self.folder / "figures").glob("*"))]
         for file, where in files:
             self.client.log_artifact(run, str(file), where)
@@ -90,6 +111,7 @@ class Sending:
         if self.results.accuracy.shape[2] <= LARGE:
             self.client.log_table(run, accuracy_table(self.results), "accuracy_matrix.json")
             self.patience.alive()
+        self._log(run, [Metric(f"system/{name}", *point) for name, *point in system.points(self.folder)])
 
     def _end(self, run: str, status: str) -> None:
         self.client.set_terminated(run, status, self.ended)

@@ -9,13 +9,15 @@ import sqlite3
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.results import load
-from lab.tracking import outbox
+from lab.tracking import outbox, view
 from lab.tracking.outbox import SQLITE, Place, alone
 from lab.tracking.patience import Patience
-from lab.tracking.view import KEY, VIEW, experiment_tags
+
+if TYPE_CHECKING:
+    from lab.tracking.studies import Study
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -68,12 +70,13 @@ class Store:
         if found.lifecycle_stage != "active":
             raise StoreError(f"the experiment {name} was deleted there; restore it, or choose another tracking.experiment")
         self.patience.alive()
+        if found.tags.get(view.MADE_BY) != view.VERSION:
+            self._dress(found.experiment_id)
         return found.experiment_id
 
-    def page(self) -> str:
-        """The experiment's place in MLflow's pages, behind the server's address."""
-        view = f"&viewStateShareKey={KEY}" if VIEW in self.client.get_experiment(self.experiment).tags else ""
-        return f"/#/experiments/{self.experiment}/runs?workflowType=machine_learning{view}"
+    def pages(self) -> tuple[str, str]:
+        """The experiment's places in MLflow's pages, behind the server's address: its cells as a table, and as charts."""
+        return view.address(self.experiment, view.CELLS), view.address(self.experiment, view.CHARTS, charts=True)
 
     def experiments(self) -> list[str]:
         """The names of the store's experiments."""
@@ -87,6 +90,17 @@ class Store:
             if again or not outbox.is_sent(folder, self.place):
                 sending = Sending(self.client, self.experiment, self.patience, folder, load(folder))
                 outbox.note(folder, self.place, sending.find() or sending.send())
+
+    def send_study(self, study: Study) -> None:
+        """Have a study's report in the store as it is now, in one run however often it was sent."""
+        with alone(study.folder.with_name(f".{study.folder.name}.tracking.lock"), self.patience):
+            study.send(self.client, self.experiment, self.patience)
+
+    def _dress(self, experiment: str) -> None:
+        """Give an experiment the lab's views, last the tag that says so; its description is left alone."""
+        for name, value in view.views().items():
+            self.client.set_experiment_tag(experiment, name, value)
+            self.patience.alive()
 
     def _make(self, file: Path) -> None:
         """Create the SQLite store whole or not at all, by one process, while the others wait."""
@@ -123,7 +137,7 @@ class Store:
         """Another process may make it meanwhile; who comes second takes the first one's."""
         where = _artifacts(self.place.file).as_uri() if self.place.file else None
         try:
-            self.client.create_experiment(name, where, experiment_tags())
+            self.client.create_experiment(name, where, view.experiment_tags())
         except self._mlflow.MlflowException:
             if self.client.get_experiment_by_name(name) is None:
                 raise
