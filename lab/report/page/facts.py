@@ -1,0 +1,149 @@
+"""What a reader needs to trust a page and to repeat it: configuration, code, machine, cost, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lab.comparison.cells import Cell, spans
+from lab.comparison.protocol import PLACES
+from lab.config import flat
+from lab.report.page.charts import Rows
+from lab.report.summary import written
+
+OF_THE_MACHINE = ("paths", "tracking", "seeds")
+"""Sections of a configuration that say where a run was kept, and the number of its seeds, which are listed by themselves."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text; the first of each row is its header."""
+
+    title: str
+    header: list[str]
+    rows: Rows
+
+
+def settings(cells: list[Cell]) -> tuple[Table, Table]:
+    """The configuration that all cells share, and what differs between them."""
+    known = [_flat(cell.results.config) for cell in cells]
+    alike = {key: value for key, value in known[0].items() if all(one.get(key) == value for one in known)}
+    own = ["\n".join(f"{key} = {value}" for key, value in one.items() if key not in alike) or "-" for one in known]
+    title = f"{len(alike)} settings that are alike in all cells" if len(cells) > 1 else f"All {len(alike)} settings"
+    shared = Table(title, ["setting", "value"], [("", [key, value]) for key, value in alike.items()])
+    rows = [(cell.name, [label(cell, cells), text]) for cell, text in zip(cells, own, strict=True)]
+    return shared, Table("What differs", ["cell", "its own settings"], rows)
+
+
+def _flat(config: dict[str, Any]) -> dict[str, str]:
+    kept = {key: value for key, value in config.items() if key not in OF_THE_MACHINE}
+    return {key: value for key, value in flat(kept) if key.rpartition(".")[2] not in PLACES}
+
+
+def label(cell: Cell, cells: list[Cell]) -> str:
+    """The cell's name, with its environment where there are several."""
+    return f"{cell.name} · {cell.environment}" if len({one.environment for one in cells}) > 1 else cell.name
+
+
+def measures(cell: Cell) -> Table:
+    """Every measure of one cell over its seeds."""
+    header = ["measure", "mean [95 % interval]", "standard deviation", "seeds"]
+    rows = [("", [metric.replace("_", " "), *_measure(cell, metric)]) for metric in cell.results.metrics]
+    return Table("Measures", header, rows)
+
+
+def _measure(cell: Cell, metric: str) -> list[str]:
+    known = cell.results.metrics[metric]
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return [f"undefined: {cell.results.undefined.get(metric, 'no seed has a value')}", "-", "0"]
+    return [written(known), f"{known.std(ddof=1):.3f}" if len(known) > 1 else "-", str(len(known))]
+
+
+def by_seed(cells: list[Cell], metrics: list[str]) -> Table:
+    """The values of every seed, which all other numbers are made of."""
+    rows = []
+    for cell in cells:
+        values = [cell.values(metric) for metric in metrics]
+        rows += [
+            (cell.name, [label(cell, cells), str(seed), *(_value(of[seed]) for of in values)]) for seed in cell.results.seeds
+        ]
+    return Table("Every seed", ["cell", "seed", *(metric.replace("_", " ") for metric in metrics)], rows)
+
+
+def _value(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4f}"
+
+
+def costs(cells: list[Cell]) -> Table:
+    """What each cell took."""
+    header = ["cell", "seeds", "wall time", "steps", "samples a seed", "forward passes", "backward passes", "state", "device"]
+    return Table("Cost", header, [(cell.name, [label(cell, cells), *_cost(cell)]) for cell in cells])
+
+
+def _cost(cell: Cell) -> list[str]:
+    cost, origin = cell.results.cost, cell.results.provenance
+    passes, samples = cost.get("passes"), sorted(set(cost.get("samples", [])))
+    between = " to ".join(f"{n:,}" for n in dict.fromkeys(samples[:1] + samples[-1:])) or "-"
+    counts = [_count(passes.get(way)) for way in ("forward", "backward")] if isinstance(passes, dict) else [_count(passes), "-"]
+    device = origin.get("hardware", {}).get("device", "-")
+    time = duration(cost["wall_seconds"]) if "wall_seconds" in cost else "-"
+    resumed = "" if cost.get("resumed_from_step") is None else " (resumed)"
+    state = size(cost.get("state_bytes", 0))
+    return [str(len(cell.results.seeds)), time + resumed, _count(cost.get("steps")), between, *counts, state, device]
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it.
+
+    >>> duration(2.6), duration(150), duration(7300)
+    ('2.6 s', '2.5 min', '2.0 h')
+    """
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: int) -> str:
+    """Bytes as one says them.
+
+    >>> size(0), size(1536), size(3 << 20)
+    ('0 B', '1.5 KiB', '3.0 MiB')
+    """
+    unit = min(max(int(count), 1).bit_length() - 1, 30) // 10
+    return f"{count / 1024**unit:.{1 if unit else 0}f} {('B', 'KiB', 'MiB', 'GiB')[unit]}"
+
+
+def origins(cells: list[Cell]) -> Table:
+    """Code, versions, machine and data; where cells differ, each with its own."""
+    found = [(what, {label(cell, cells): of(cell) for cell in cells}) for what, of in _ORIGINS.items()]
+    return Table("Where it comes from", ["what", "which"], [("", [what, _said(by_cell)]) for what, by_cell in found])
+
+
+def _said(by_cell: dict[str, str]) -> str:
+    found = {value: [name for name, own in by_cell.items() if own == value] for value in by_cell.values()}
+    return next(iter(found)) if len(found) == 1 else "\n".join(f"{', '.join(names)}: {value}" for value, names in found.items())
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items()) or "-"
+
+
+def _data(origin: dict[str, Any]) -> str:
+    data = origin.get("data", {})
+    return f"{data.get('name', '-')}, digest {data.get('digest', '-')}"
+
+
+_ORIGINS: dict[str, Callable[[Cell], str]] = {
+    "git commit": lambda cell: str(cell.results.provenance.get("commit") or "-"),
+    "versions": lambda cell: _words(cell.results.provenance.get("versions", {})),
+    "hardware": lambda cell: _words(cell.results.provenance.get("hardware", {})),
+    "data": lambda cell: _data(cell.results.provenance),
+    "cell (settings and code)": lambda cell: str(cell.results.provenance.get("cell", "-")),
+    "seeds": lambda cell: f"{len(cell.results.seeds)}: {spans(cell.results.seeds).partition(' ')[2]}",
+}

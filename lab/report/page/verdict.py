@@ -1,0 +1,86 @@
+"""What a page says first: the verdict of a study, or what the comparison found, in sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.comparison.cells import spans
+from lab.comparison.findings import Comparison, Difference
+from lab.report.page.facts import Table
+from lab.report.sheets import decimals, within, written_p
+
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+
+MOST_ANSWERS = 12
+"""Sentences before the tables, which have them all."""
+
+
+def of_study(study: dict[str, Any], title: str) -> dict[str, Any]:
+    """A study's record as the page shows it; whatever it lacks is left out."""
+    word = str(study["verdict"])
+    return {
+        "name": study["name"],
+        "family": study.get("family"),
+        "claim": None if study["claim"] == title else study["claim"],
+        "verdict": word,
+        "mark": MARKS.get(word, "?"),
+        "sure": word if word in MARKS else "undecided",
+        "measured": study["measured"],
+        "decides": study.get("decides"),
+        "scale": study.get("scale"),
+        "facts": list(_declared(study)),
+        "looks": _looks(study.get("looks") or []),
+    }
+
+
+def _declared(study: dict[str, Any]) -> Any:
+    """``(what, which)``: what was declared before anything was run."""
+    for test in study.get("tests") or ([study["test"]] if study.get("test") else []):
+        yield "test", _test(test)
+    if study.get("alpha") is not None:
+        kept = f", of which {study['reserve']:g} is kept for extensions" if study.get("reserve") else ""
+        yield "level", f"{study['alpha']:g}{kept}"
+    if study.get("seeds"):
+        yield "seeds", f"{len(study['seeds'])}: {spans(study['seeds']).partition(' ')[2]}"
+    if study.get("minutes"):
+        known = {key: study["minutes"].get(key) for key in ("declared", "measured")}
+        yield "cost", ", ".join(f"{count:g} minutes {key}" for key, count in known.items() if count is not None)
+
+
+def _test(test: dict[str, Any]) -> str:
+    words = test.get("words") or " than ".join(str(test[key]) for key in ("better", "than") if test.get(key))
+    parts = [words, test.get("measure"), test.get("kind"), f"margin {test['margin']:g}" if test.get("margin") else None]
+    return ", ".join(str(part).replace("_", " ") for part in parts if part)
+
+
+def _looks(looks: list[dict[str, Any]]) -> Table | None:
+    header = ["look", "seeds", "p", "level", "verdict", "date", "commit"]
+    rows = [("", _look(number, look)) for number, look in enumerate(looks, 1)]
+    return Table("Every look at the figures", header, rows) if rows else None
+
+
+def _look(number: int, look: dict[str, Any]) -> list[str]:
+    seeds = spans(look["seeds"]).partition(" ")[2] if look.get("seeds") else "-"
+    small = [written_p(float(look[key])) if look.get(key) is not None else "-" for key in ("p", "level")]
+    kind = f" ({look['kind']}{', again' if look.get('again') else ''})" if look.get("kind") else ""
+    when = [str(look.get("date") or "-"), str(look.get("commit") or "-")[:7]]
+    return [f"{look.get('look', number)}{kind}", seeds, *small, str(look.get("verdict", "-")), *when]
+
+
+def answers(comparison: Comparison) -> list[tuple[str, str]]:
+    """What was found about each cell, in a sentence, with the name of the cell."""
+    rows = [row for row in comparison.differences if row.paired]
+    several = len(comparison.environments) > 1
+    return [(row.cell, _answer(row, comparison.alpha, several)) for row in rows[:MOST_ANSWERS]]
+
+
+def _answer(row: Difference, alpha: float, several: bool) -> str:
+    """``er has less forgetting than naive: -0.391 [-0.430, -0.352], p = .004 after Holm's correction, 10 seeds``"""
+    found, metric = row.paired, row.metric.replace("_", " ")
+    told = f"has {'more' if found.difference > 0 else 'less'} {metric} than {row.baseline}"
+    words = told if row.p_holm < alpha else f"cannot be told from {row.baseline} by {metric}"
+    p = written_p(row.p_holm)
+    p = f"p < {p[1:]}" if p.startswith("<") else f"p = {p}"
+    where = f" ({row.environment})" if several else ""
+    size = within(found.difference, found.low, found.high, decimals([found.difference]))
+    return f"{row.cell} {words}{where}: {size}, {p} after Holm's correction, {len(row.seeds)} seeds"
