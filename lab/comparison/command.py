@@ -6,8 +6,13 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.errors import UserError, require
+
+if TYPE_CHECKING:
+    from lab.comparison import Cell, Comparison
+    from lab.comparison.gathering import Found
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 METRICS = ("accuracy", "forgetting")
@@ -24,7 +29,6 @@ def main(arguments: list[str]) -> int:
 
 def _compare(given: argparse.Namespace) -> None:
     from lab.comparison import cells_of, compare
-    from lab.report import tables
 
     if given.margin is not None:
         require(given.margin > 0, "--margin", given.margin, "a number above 0: how much counts as no difference")
@@ -34,12 +38,12 @@ def _compare(given: argparse.Namespace) -> None:
         cells = cells_of(found.runs, given.metric or METRICS, tuple(given.varies))
         metrics = given.metric or [name for name in METRICS if _has(cells, name)]
         comparison = compare(cells, metrics, given.baseline, given.margin, given.alpha, tuple(found.left_out))
-        print(getattr(tables, f"as_{'json' if given.json else given.format}")(comparison))
+        _print(comparison, "json" if given.json else given.format)
         if given.save:
             _save(given.save, comparison, cells)
 
 
-def _found(given: argparse.Namespace, folder: Path):
+def _found(given: argparse.Namespace, folder: Path) -> Found:
     """The runs that were named, those of an MLflow experiment fetched into ``folder``."""
     from lab.comparison.gathering import Found, gather
 
@@ -60,11 +64,22 @@ def _found(given: argparse.Namespace, folder: Path):
     return found
 
 
-def _has(cells: list, metric: str) -> bool:
+def _print(comparison: Comparison, form: str) -> None:
+    from rich.console import Console
+
+    from lab.report import tables
+
+    if form == "text":
+        tables.print_comparison(comparison, Console(width=None if sys.stdout.isatty() else 160))
+    else:
+        print(getattr(tables, f"as_{form}")(comparison))
+
+
+def _has(cells: list[Cell], metric: str) -> bool:
     return any(value == value for cell in cells for value in cell.values(metric).values())  # NaN differs from itself
 
 
-def _save(where: str, comparison, cells: list) -> None:
+def _save(where: str, comparison: Comparison, cells: list[Cell]) -> None:
     """Tables, figures and a page in a folder."""
     from lab.report.comparing import write_comparison_figures
     from lab.report.page import write_page

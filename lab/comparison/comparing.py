@@ -42,7 +42,9 @@ def compare(
     rows = _tested(rows, margin, alpha)
     ranks = [found for metric in metrics for found in ranks_of(cells, metric, alpha)]
     missing = [*without, *left_out(summaries, rows)]
-    return Comparison(metrics, chosen, alpha, margin, summaries, rows, ranks, missing, list(notes(cells, rows, chosen, alpha)))
+    return Comparison(
+        metrics, chosen, alpha, margin, summaries, rows, ranks, missing, list(notes(cells, summaries, rows, chosen, alpha))
+    )
 
 
 def refuse_incomparable(cells: list[Cell]) -> None:
@@ -127,6 +129,8 @@ def contrast(cells: list[Cell], weights: list[float], metric: str) -> tuple[list
 
 def _unpaired(cell: Cell, base: Cell, metric: str, paired_seeds: list[int]) -> str:
     """Which seeds one of the two has, but not both, and why."""
+    if metric in cell.results.undefined or metric in base.results.undefined:
+        return ""  # the cell's own line says so
     own, other = cell.values(metric), base.values(metric)
     why = [f"{spans(set(own) - set(other))} not run by {base.name}"] if set(own) - set(other) else []
     why += [f"{spans(set(other) - set(own))} not run by {cell.name}"] if set(other) - set(own) else []

@@ -23,6 +23,11 @@ class Summary:
     without: str = ""
     """Which seeds have no value, and why."""
 
+    @property
+    def undefined(self) -> bool:
+        """Whether no seed has a value."""
+        return not self.seeds
+
 
 @dataclass(frozen=True)
 class Difference:

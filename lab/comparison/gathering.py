@@ -56,6 +56,8 @@ def gather(words: list[str], runs: Path = Path("runs")) -> Found:
             raise UserError(f"{word}: holds no run (no results.json below it)")
     if not found.runs:
         raise UserError("nothing to compare: " + "; ".join(found.left_out))
+    if not any(run.name for run in found.runs):
+        found.runs.sort(key=lambda run: (run.folder / "results.json").stat().st_mtime)  # in the order in which they were run
     return found
 
 

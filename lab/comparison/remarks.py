@@ -23,11 +23,11 @@ def left_out(summaries: list[Summary], rows: list[Difference]) -> list[str]:
     return [f"{where}, {', '.join(metrics)}: {what}" for (where, what), metrics in found.items()]
 
 
-def notes(cells: list[Cell], rows: list[Difference], baseline: str, alpha: float) -> Iterator[str]:
+def notes(cells: list[Cell], summaries: list[Summary], rows: list[Difference], baseline: str, alpha: float) -> Iterator[str]:
     """What one must know to read the table rightly."""
     for cell in cells:
         yield from cell.taken
-    yield from _too_few(rows)
+    yield from _too_few(rows, {(row.environment, row.metric, row.cell) for row in summaries if row.undefined})
     yield from _blind(rows, alpha)
     for group in blocks(cells):
         if len(group) > 1 and all(cell.name != baseline for cell in group):
@@ -37,9 +37,10 @@ def notes(cells: list[Cell], rows: list[Difference], baseline: str, alpha: float
     yield from _origins(cells)
 
 
-def _too_few(rows: list[Difference]) -> Iterator[str]:
+def _too_few(rows: list[Difference], undefined: set[tuple[str, str, str]]) -> Iterator[str]:
     for row in rows:
-        if row.paired is None and "undefined" not in row.without:
+        known = not {(row.environment, row.metric, name) for name in (row.cell, row.baseline)} & undefined
+        if row.paired is None and known:
             have = f"{len(row.seeds)} seed{'s' * (len(row.seeds) != 1)} with both values"
             where = f"{row.cell} - {row.baseline} ({row.environment}), {row.metric}"
             yield f"{where}: {have}; a comparison needs two, a small p six"

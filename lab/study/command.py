@@ -105,9 +105,14 @@ def _look(
     verdict = decide(study, cells, seeds, level)
     look = record.look_of(kind, seeds, verdict, cells)
     known = record.with_look(known, look)
-    kept = record.concluded(study, known["looks"], minutes_of(cells), " ".join(["lab study", study.name, *words]))
+    kept = record.concluded(study, known["looks"], minutes_of(cells), _again(study, words))
     record.save(study, kept)
     return kept, verdict.word
+
+
+def _again(study: Study, words: list[str]) -> str:
+    """The command for others, who have their data elsewhere."""
+    return f"lab study {study.name}{' data.dir=DIR' if any(word.startswith('data.dir=') for word in words) else ''}"
 
 
 def _publish(study: Study, kept: dict[str, Any], runs: Path, words: list[str], as_json: bool) -> None:

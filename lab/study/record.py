@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def save(study: Study, record: dict[str, Any]) -> Path:
     path = place(study)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    text = re.sub(r"\[\s+((?:\d+,\s+)*\d+)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)  # seeds on one line
     write_whole(path, lambda file: file.write(text.encode()))
     return path
 
