@@ -11,7 +11,7 @@ import numpy as np
 from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Comparison, Difference
 from lab.report.curves import Timeline, by_steps, by_tasks, forgetting_of_tasks_met, of_tasks_met
-from lab.report.drawing import COLUMN, PAGE, band, empty, for_print, legend, look, matrix, wrapped, write
+from lab.report.drawing import COLUMN, PAGE, PRINT, band, empty, for_print, legend, look, matrix, wrapped, write
 from lab.report.ranking import rank_diagram
 from lab.report.sheets import relation
 
@@ -52,7 +52,7 @@ def paired_differences(comparison: Comparison, metric: str) -> Figure:
     side = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7, "color": "0.3"}
     if comparison.tests:
         panels[0].annotate("after Holm", (1.02, 1), (0, 3), **side)
-    panels[-1].set_xlabel(_direction(comparison, metric))
+    figure.supxlabel(_direction(comparison, metric), fontsize=PRINT["axes.labelsize"])  # an axes' own may be cut
     return figure
 
 
@@ -163,10 +163,10 @@ def matrices(cells: list[Cell]) -> Figure:
     groups = blocks(cells)
     across = min(4, max(map(len, groups)))
     down = [-(-len(group) // across) for group in groups]
-    width = min(PAGE, 2.3 * across + 0.7)
-    size = (width - 0.7) / across
+    width = min(PAGE, 2.3 * across + 0.8)
+    size = (width - 0.8) / across
     figure = empty(width, (size + 0.3) * sum(down) + 0.25 * len(groups))
-    left, right = figure.subfigures(1, 2, width_ratios=(width - 0.7, 0.7))
+    left, right = figure.subfigures(1, 2, width_ratios=(width - 0.8, 0.8))
     parts = left.subfigures(len(groups), 1, height_ratios=down, squeeze=False)[:, 0]
     for part, group, count in zip(parts, groups, down, strict=True):
         part.suptitle(wrapped(group[0].environment, int(width * 14)))

@@ -14,8 +14,6 @@ from lab.results import Results
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["accuracy_matrix", "accuracy_over_time", "overview", "write", "write_run_figures"]
-
 SHOWN = 20
 """Tasks that have a line of their own; of more, evenly spaced ones."""
 

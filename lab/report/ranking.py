@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.comparison.findings import Ranks
-from lab.report.drawing import COLOURS, COLUMN, PAGE, empty, for_print, wrapped
+from lab.report.drawing import COLOURS, COLUMN, PAGE, PRINT, empty, for_print, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +22,15 @@ def rank_diagram(ranks: Ranks) -> Figure:
 
 def _dots(ranks: Ranks) -> Figure:
     order = np.argsort(ranks.ranks, kind="stable")
-    figure = empty(COLUMN, 0.75 + 0.22 * len(order))
+    values, heights = np.array(ranks.ranks)[order], list(_heights(ranks, order, 0).values())
+    bottom = heights[-1] + 1
+    figure = empty(COLUMN, 0.75 + 0.2 * bottom)
     axes = figure.add_subplot()
-    values = np.array(ranks.ranks)[order]
-    axes.hlines(range(len(order)), 1, values, color="0.7", linewidth=0.8)
-    axes.plot(values, range(len(order)), "o", color=COLOURS[0], markersize=4, clip_on=False)
-    axes.set_yticks(range(len(order)), [wrapped(ranks.cells[i], 24) for i in order])
-    axes.set(xlim=(0.9, len(order) + 0.1), ylim=(len(order) - 0.5, -0.5), xlabel=_title(ranks))
+    axes.hlines(heights, 1, values, color="0.7", linewidth=0.8)
+    axes.plot(values, heights, "o", color=COLOURS[0], markersize=4, clip_on=False)
+    axes.set_yticks(heights, [wrapped(ranks.cells[i], 24) for i in order])
+    axes.set(xlim=(0.9, len(order) + 0.1), ylim=(bottom, -0.5))
+    figure.supxlabel(_title(ranks), fontsize=PRINT["axes.labelsize"])  # an axes' own may be cut
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -19,7 +19,7 @@ def as_csv(comparison: Comparison) -> str:
     """One row for each environment, metric and cell. Empty is undefined, ``inf`` unbounded; lists are parted by spaces."""
     rows = list(_records(comparison))
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     writer.writerows({name: _written(value) for name, value in row.items()} for row in rows)
     return file.getvalue()
@@ -75,7 +75,7 @@ def _written(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return " ".join(str(_written(one)) for one in value)
     if isinstance(value, float):
-        return "" if math.isnan(value) else repr(float(value))
+        return "" if math.isnan(value) else float(value)
     return "" if value is None else value
 
 
