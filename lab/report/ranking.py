@@ -30,6 +30,7 @@ def _dots(ranks: Ranks) -> Figure:
     axes.plot(values, heights, "o", color=COLOURS[0], markersize=4, clip_on=False)
     axes.set_yticks(heights, [wrapped(ranks.cells[i], 24) for i in order])
     axes.set(xlim=(0.9, len(order) + 0.1), ylim=(bottom, -0.5))
+    axes.set_xticks(range(1, len(order) + 1, -(-len(order) // 12)))
     figure.supxlabel(_title(ranks), fontsize=PRINT["axes.labelsize"])  # an axes' own may be cut
     axes.spines[["top", "right"]].set_visible(False)
     return figure
