@@ -99,16 +99,24 @@ def sign_flip(differences: np.ndarray, shift: float = 0.0, alternative: str = "t
     if alternative not in ORIENTED:
         raise ValueError(f"alternative {alternative!r}: expected one of {', '.join(ORIENTED)}")
     values = centred(_enough(known(differences)), shift)
-    rounding, oriented = NOISE * float(np.abs(values).sum()), ORIENTED[alternative]
+    oriented, rounding = ORIENTED[alternative], NOISE * float(np.abs(values).sum())
     if len(values) > EXACT_TO:
         return Test(_sampled(values, oriented, rounding, resamples), False, resamples)
-    sums = oriented(_all_sums(values))
-    return Test(float((sums >= sums[0] - rounding).mean()), True, len(sums))
+    share = _share(values, float(oriented(values.sum())) - rounding)
+    # The flips mirror each other, so both tails together are twice the one.
+    return Test(min(1.0, 2 * share) if alternative == "two-sided" else share, True, 2 ** len(values))
 
 
-def _all_sums(values: np.ndarray) -> np.ndarray:
-    """Sums ``[2^n]`` of ``values`` [n] under all flips of sign; the first is that of none flipped."""
-    # SciPy's permutation_test walks the flips in Python: 7 s for 20 values, against hundredths of one here.
+def _share(values: np.ndarray, threshold: float) -> float:
+    """The share of all flips of sign under which ``values`` [n] sum to ``threshold`` or more."""
+    # SciPy's permutation_test walks the flips in Python: 7 s for 20 values, against a thousandth of one here.
+    half = len(values) // 2
+    left, right = _sums(values[:half]), np.sort(_sums(values[half:]))
+    return float((len(right) - np.searchsorted(right, threshold - left)).sum() / (len(left) * len(right)))
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    """Sums ``[2^n]`` of ``values`` [n] under all flips of sign."""
     sums = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums + value, sums - value])

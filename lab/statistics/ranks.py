@@ -16,7 +16,7 @@ class RankTest:
     ranks: np.ndarray
     """[C]; 1 is the best."""
     friedman_p: float
-    """That all cells rank alike."""
+    """p of Friedman's test that all cells rank alike, corrected for ties."""
     critical_difference: float
     """Two cells are told apart if their average ranks are at least that far from each other."""
     cliques: list[tuple[int, ...]]
