@@ -92,7 +92,7 @@ def _cost(cell: Cell) -> list[str]:
     device = origin.get("hardware", {}).get("device", "-")
     time = duration(cost["wall_seconds"]) if "wall_seconds" in cost else "-"
     resumed = "" if cost.get("resumed_from_step") is None else " (resumed)"
-    state = size(cost.get("state_bytes", 0))
+    state = size(cost["state_bytes"]) if "state_bytes" in cost else "-"
     return [str(len(cell.results.seeds)), time + resumed, _count(cost.get("steps")), between, *counts, state, device]
 
 

@@ -11,7 +11,7 @@ from lab.report.sheets import decimals, within, written_p
 
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
-MOST_ANSWERS = 12
+MOST_ANSWERS = 8
 """Sentences before the tables, which have them all."""
 
 
@@ -68,13 +68,18 @@ def _look(number: int, look: dict[str, Any]) -> list[str]:
 
 
 def answers(comparison: Comparison) -> list[tuple[str, str]]:
-    """What was found about each cell, in a sentence, with the name of the cell."""
+    """What was found about each cell, in a sentence, with the name of the cell; the rest is counted."""
     rows = [row for row in comparison.differences if row.paired]
     several = len(comparison.environments) > 1
-    return [(row.cell, _answer(row, comparison.alpha, several)) for row in rows[:MOST_ANSWERS]]
+    places = {
+        metric: decimals([row.paired.difference for row in rows if row.metric == metric]) for metric in comparison.metrics
+    }
+    said = [(row.cell, _answer(row, comparison.alpha, places[row.metric], several)) for row in rows[:MOST_ANSWERS]]
+    more = len(rows) - len(said)
+    return [*said, *([("", f"and {more} more comparison{'s' * (more > 1)} in the tables below")] if more else [])]
 
 
-def _answer(row: Difference, alpha: float, several: bool) -> str:
+def _answer(row: Difference, alpha: float, places: int, several: bool) -> str:
     """``er has less forgetting than naive: -0.391 [-0.430, -0.352], p = .004 after Holm's correction, 10 seeds``"""
     found, metric = row.paired, row.metric.replace("_", " ")
     told = f"has {'more' if found.difference > 0 else 'less'} {metric} than {row.baseline}"
@@ -82,5 +87,5 @@ def _answer(row: Difference, alpha: float, several: bool) -> str:
     p = written_p(row.p_holm)
     p = f"p < {p[1:]}" if p.startswith("<") else f"p = {p}"
     where = f" ({row.environment})" if several else ""
-    size = within(found.difference, found.low, found.high, decimals([found.difference]))
+    size = within(found.difference, found.low, found.high, places)
     return f"{row.cell} {words}{where}: {size}, {p} after Holm's correction, {len(row.seeds)} seeds"

@@ -11,8 +11,10 @@ from scipy import stats
 from lab.experiment import Experiment
 from lab.report.page import write_page
 from lab.report.page.repeating import recipes
+from lab.report.page.verdict import answers
 
 from .made import cell as made
+from .made import comparison
 from .pages import EVIL, STUDY, Parsed, cells, evil_page, page_of_all, page_of_one, trained
 
 
@@ -137,6 +139,20 @@ def test_a_cell_is_repeated_from_what_the_page_holds(found, tmp_path):
         assert again.seeds == cell.results.seeds
         assert cell.results.provenance["cell"] in str(again.folder)
         assert str(cell.folders[0].parent) not in recipe.text
+
+
+def test_a_comparison_begins_with_what_it_found(found, tmp_path):
+    said = Parsed(page_of_all(tmp_path / "page.html", found)).text()
+    assert "er cannot be told from naive by accuracy: " in said  # four seeds cannot
+    assert said.index("cannot be told") < said.index("Results")
+
+
+def test_of_many_comparisons_the_rest_is_counted():
+    names = ("naive", *"abcdefghij")
+    said = answers(comparison(names))
+    assert len(said) == 9
+    assert said[0] == ("a", "a has more accuracy than naive: 0.100 [0.050, 0.150], p = .010 after Holm's correction, 3 seeds")
+    assert said[-1] == ("", "and 11 more comparisons in the tables below")
 
 
 def test_what_was_left_out_is_named(tmp_path):
