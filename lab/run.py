@@ -41,6 +41,8 @@ def attempted(work: Callable[[], int | None]) -> int:
         return work() or OK
     except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         return _say(explained(error), USERS)
+    except BrokenPipeError:
+        raise  # whoever read our output has read enough
     except OSError as error:
         return _say(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), USERS)
     except Exception as error:

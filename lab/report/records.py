@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,12 @@ from typing import Any
 from lab.comparison.findings import Comparison, Difference, Summary
 
 FORMAT = 1
+
+PAIRS = {"pair_seeds": "seeds", "pair_differences": "values", "pairs_without": "without"}
+"""Columns that need no such beginning in a row about pairs alone."""
+
+NUMBERS = r"\[\n\s+((?:[-+.\de]+,\s+)*[-+.\de]+)\s+\]"
+"""A list of numbers, which one reads on one line. In JSON no text holds a line break as it is."""
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -80,12 +87,31 @@ def _written(value: Any) -> Any:
 
 
 def as_json(comparison: Comparison) -> str:
-    """All fields of the comparison, with ``environments`` and ``tests``, how many comparisons Holm's correction is over.
+    """The whole comparison: ``cells`` and ``differences`` a row each, ``tests`` how many comparisons Holm's correction is over.
 
-    Null is undefined and for ``needed`` unbounded too: no number of seeds would do.
+    Null is undefined; for ``seeds_needed`` it is unbounded too: no number of seeds would do.
     """
-    content = asdict(comparison) | {"environments": comparison.environments, "tests": comparison.tests, "format": FORMAT}
-    return json.dumps(_plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    content = asdict(comparison) | {
+        "cells": [_of_cell(row) for row in comparison.cells],
+        "differences": [_row_of(row) for row in comparison.differences],
+        "environments": comparison.environments,
+        "tests": comparison.tests,
+        "format": FORMAT,
+    }
+    return dumped(_plain(content))
+
+
+def dumped(content: Any) -> str:
+    """Strict JSON for eyes, too: an entry a line, lists of numbers on one."""
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    return re.sub(NUMBERS, lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def _row_of(row: Difference) -> dict[str, Any]:
+    """A difference as a row of its own, where ``low`` can only be its."""
+    flat = {name.replace("diff_", ""): value for name, value in _of_difference(row, row.baseline).items()}
+    place = {"environment": row.environment, "metric": row.metric, "cell": row.cell}
+    return place | {PAIRS.get(name, name): value for name, value in flat.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,7 @@ BUDGET = ("epochs", "steps", "batch_size")
 
 
 @dataclass(frozen=True)
-class Test:
+class Hypothesis:
     """One comparison that the claim rests on: a weighted sum of cells, seed by seed, against a margin."""
 
     kind: str
@@ -63,7 +63,7 @@ class Study:
     seeds: list[int]
     looks: list[int]
     """How many of the seeds each look is at; the last at all of them."""
-    tests: list[Test]
+    tests: list[Hypothesis]
     alpha: float
     reserve: float
     """The part of alpha that is kept for extensions not declared, which decide on fresh seeds only."""
@@ -165,7 +165,7 @@ def _cells(given: dict[str, Any]) -> dict[str, Any]:
     return {"words": words, "names": own_names, "own": map(str, given["cells"])}
 
 
-def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Test]:
+def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Hypothesis]:
     tests = given["test"] if isinstance(given["test"], list) else [given["test"]]
     require(bool(tests), "test", tests, "at least one")
     for node in tests:
@@ -176,7 +176,7 @@ def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Test]:
             yield _test(node | {"than": other}, measure, cells)
 
 
-def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Test:
+def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Hypothesis:
     known = ("kind", "measure", "better", "than", "contrast", "margin")
     for key in node:
         require(key in known, f"test.{key}", node[key], f"one of the keys {', '.join(known)}")
@@ -186,7 +186,7 @@ def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Test:
     least = "a number from 0 on" if kind == "superiority" else "a number above 0: how much counts as no difference"
     require(number and (margin > 0 or (kind == "superiority" and margin == 0)), "test.margin", margin, least)
     weights, words = _weights(node, kind, measure, cells)
-    return Test(kind, measure, weights, float(margin), words)
+    return Hypothesis(kind, measure, weights, float(margin), words)
 
 
 def _weights(node: dict[str, Any], kind: str, measure: str, cells: list[str]) -> tuple[dict[str, float], str]:

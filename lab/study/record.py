@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lab.comparison.cells import Cell
 from lab.errors import UserError
+from lab.report.records import dumped
 from lab.results import write_whole
 from lab.study.question import Study
 from lab.study.verdict import UNDECIDED, Verdict
@@ -111,9 +111,7 @@ def save(study: Study, record: dict[str, Any]) -> Path:
     """Write the record whole or not at all."""
     path = place(study)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    text = re.sub(r"\[\s+((?:\d+,\s+)*\d+)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)  # seeds on one line
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(dumped(record).encode()))
     return path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lab.comparison.cells import Cell, blocks, spans
 from lab.comparison.comparing import contrast, refuse_incomparable
 from lab.errors import UserError
-from lab.study.question import Study, Test
+from lab.study.question import Hypothesis, Study
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 
@@ -19,7 +19,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 class Part:
     """One of the comparisons that a claim rests on, in one environment."""
 
-    test: Test
+    test: Hypothesis
     environment: str
     values: np.ndarray
     """``[n]``, seed by seed; more is better."""
@@ -60,14 +60,14 @@ def decide(study: Study, cells: list[Cell], seeds: list[int], level: float) -> V
     Raises:
         UserError: cells that are not comparable.
     """
-    parts = _judged([part for test in study.tests for part in _parts(test, cells, seeds)])
-    word = _word(parts, level)
+    parts = judged([part for test in study.tests for part in _parts(test, cells, seeds)])
+    word = word_of(parts, level)
     p = min(part.contradicting_p for part in parts) if word == CONTRADICTED else max(part.supporting_p for part in parts)
     measured = "; ".join(_measured(part, len(blocks(cells)) > 1) for part in parts)
     return Verdict(word, measured, _grounds(word, parts, seeds, level), p, level, parts)
 
 
-def _parts(test: Test, cells: list[Cell], seeds: list[int]) -> list[Part]:
+def _parts(test: Hypothesis, cells: list[Cell], seeds: list[int]) -> list[Part]:
     """The test in every environment that has its cells."""
     mine = [group for group in blocks(cells) if set(test.weights) <= {cell.name for cell in group}]
     if not mine:
@@ -76,7 +76,7 @@ def _parts(test: Test, cells: list[Cell], seeds: list[int]) -> list[Part]:
     return [_part(test, group, seeds) for group in mine]
 
 
-def _part(test: Test, group: list[Cell], seeds: list[int]) -> Part:
+def _part(test: Hypothesis, group: list[Cell], seeds: list[int]) -> Part:
     chosen = [next(cell for cell in group if cell.name == name) for name in test.weights]
     for cell in chosen:
         if test.measure not in cell.results.metrics:
@@ -95,7 +95,7 @@ def _lost(cells: list[Cell], measure: str, missing: list[int]) -> str:
     return "; ".join(diverged) or f"{spans(missing)} without a value"
 
 
-def _judged(parts: list[Part]) -> list[Part]:
+def judged(parts: list[Part]) -> list[Part]:
     """The parts with their p-values, corrected over all of them."""
     from lab.statistics import holm
 
@@ -128,7 +128,7 @@ def _above(values: np.ndarray, threshold: float) -> float:
     return sign_flip(values, shift=threshold, alternative="greater").p
 
 
-def _word(parts: list[Part], level: float) -> str:
+def word_of(parts: list[Part], level: float) -> str:
     """Supported if every part is, contradicted if any is."""
     if any(part.contradicting_p <= level for part in parts):
         return CONTRADICTED
