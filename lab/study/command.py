@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,22 @@ def main(arguments: list[str]) -> int:
 
 
 def _list(as_json: bool) -> None:
-    studies = [question.find(name) for name in question.names()]
-    rows = [record.listed(study) for study in studies]
+    rows = list(_rows())
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         print(f"{row['name']:<{width}}  {row['verdict'] or 'not run':<12}  {row['claim']}")
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    """A line for each study; a file or record that cannot be read does not hide the others."""
+    for name in question.names():
+        try:
+            yield record.listed(question.find(name))
+        except UserError as error:
+            print(f"lab: {error}", file=sys.stderr)
 
 
 def _run(given: argparse.Namespace, words: list[str]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from lab.comparison.cells import Cell, blocks, spans
 from lab.comparison.comparing import contrast, refuse_incomparable
 from lab.errors import UserError
-from lab.report.sheets import written_p
+from lab.report.sheets import relation
 from lab.study.question import Hypothesis, Study
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
@@ -147,14 +147,13 @@ def _measured(part: Part, several: bool) -> str:
         return f"{what}: {part.lost or 'fewer than two seeds'}"
     found = paired(part.values)
     size = f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-    p = _p(part)
-    return f"{what}: {size}{margin}, p {p if p.startswith('<') else f'= {p}'}, {found.seeds} seeds"
+    return f"{what}: {size}{margin}, p {_p(part)}, {found.seeds} seeds"
 
 
 def _p(part: Part) -> str:
     p = min(part.supporting_p, part.contradicting_p)
     side = "" if part.supporting_p <= part.contradicting_p else " against"
-    return f"{written_p(p)}{side}"
+    return f"{relation(p)}{side}"
 
 
 def _grounds(word: str, parts: list[Part], seeds: list[int], level: float) -> str:

@@ -71,11 +71,23 @@ def test_the_list_says_what_each_study_has_come_to(here, capfd):
     here.study("other")
     assert lab(capfd, "mine")[0] == 0
     out = lab(capfd)[1]
-    assert "mine           supported     er forgets less" in out or "supported" in out.splitlines()[0]
+    assert next(line for line in out.splitlines() if line.startswith("mine ")).split(maxsplit=2)[1:] == [
+        "supported",
+        "er forgets less",
+    ]
     rows = {row["name"]: row for row in json.loads(lab(capfd, "--json")[1])}
     assert list(rows["mine"]) == ["name", "family", "claim", "verdict", "seeds", "measured"]
     assert (rows["mine"]["verdict"], rows["mine"]["seeds"]) == ("supported", 10)
     assert (rows["other"]["verdict"], rows["other"]["measured"]) == (None, None)
+
+
+def test_a_broken_study_does_not_hide_the_others(here, capfd):
+    here.study()
+    here.study("broken", seeds=0)
+    status, out, err = lab(capfd)
+    assert status == 0
+    assert "mine" in out
+    assert "broken.yaml: seeds=0" in err
 
 
 def test_a_study_is_run_judged_kept_and_reported(here, reported, capfd):
