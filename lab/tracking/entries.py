@@ -56,7 +56,7 @@ def cell(results: Results, folder: Path) -> Entry:
     name = cell_name(results.config)
     lost = sum(step is not None for step in results.diverged)
     points = [*_summary(results), ("seeds", float(len(results.seeds)), 0), ("seeds_diverged", float(lost), 0)]
-    points += [("wall_seconds", float(results.cost["wall_seconds"]), 0), *_series_of_cell(results)]
+    points += [("wall_seconds", round(float(results.cost["wall_seconds"]), 2), 0), *_series_of_cell(results)]
     tags = labels.tags(results) | labels.diverged(results) | {
         "lab.kind": labels.CELL,
         "seeds": _short(str(results.seeds)),

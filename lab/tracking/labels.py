@@ -81,7 +81,7 @@ def of_cell(results: Results, folder: Path) -> str:
     told = tags(results)
     device = f" on {told['device']}" if "device" in told else ""
     lines = [f"**{len(results.seeds)} seeds**, {results.cost['wall_seconds']:.1f} s of training{device}", ""]
-    lines += ["| over seeds | mean | 95 % interval | std |", "|---|---|---|---|"]
+    lines += _heading("over seeds", "mean", "95 % interval", "std")
     for metric, values in results.metrics.items():
         mean, low, high = interval(values)
         if not np.isnan(mean):
@@ -100,7 +100,7 @@ def of_member(results: Results, m: int) -> str:
     """A member in Markdown: its measures beside its cell's."""
     lost = "" if results.diverged[m] is None else f", diverged at step {results.diverged[m]}"
     lines = [f"**Seed {results.seeds[m]}** of {cell_name(results.config)}{lost}"]
-    lines += ["", "| | this seed | mean over seeds |", "|---|---|---|"]
+    lines += ["", *_heading("", "this seed", "mean over seeds")]
     for metric, values in results.metrics.items():
         if not np.isnan(values).all():
             lines.append(f"| {_words(metric)} | {written(values[m])} | {interval(values)[0]:.4f} |")
@@ -116,6 +116,11 @@ def spread(values: np.ndarray) -> float:
 def written(value: float) -> str:
     """Four decimals; a dash for what is undefined."""
     return "-" if np.isnan(value) else f"{value:.4f}"
+
+
+def _heading(*names: str) -> list[str]:
+    """A table's beginning; MLflow puts no room between columns."""
+    return ["| " + " | ".join(f"{name}{5 * '&emsp;'}" for name in names) + " |", "|" + "---|" * len(names)]
 
 
 def _words(name: str) -> str:

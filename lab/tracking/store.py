@@ -109,7 +109,7 @@ class Store:
                 if not file.exists():
                     self._migrate(file)
         try:
-            with closing(sqlite3.connect(f"file:{file}?mode=rw", uri=True)) as connection:
+            with closing(sqlite3.connect(f"file:{file}?mode=rw", self.patience.seconds, uri=True)) as connection:
                 connection.execute("PRAGMA schema_version")
         except sqlite3.Error as error:  # MLflow would try for minutes
             raise StoreError(f"cannot be opened as an SQLite store ({error})") from None

@@ -77,25 +77,29 @@ def _monitors(settings: dict[str, Any]) -> list[Any]:
     monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
     with suppress(ImportError, RuntimeError):  # no GPU, or nothing to ask it with
         monitors.append(GPUMonitor())
-    monitors[0].collect_metrics()  # a processor's load is that since the last time one asked
-    monitors[0].clear_metrics()
     return monitors
 
 
 def _sample(monitors: list[Any], samples: list[dict[str, Any]], over: Event) -> None:
-    """Take samples until it is over, and one then; a monitor that fails is done with, the run goes on."""
+    """Take samples until it is over, and one then."""
+    _take(monitors)  # a processor's load is that since this thread last asked
     last = False
     while not last:
         last = over.wait(EVERY)
-        values: dict[str, float] = {}
-        for monitor in list(monitors):
-            try:
-                monitor.collect_metrics()
-                values |= {name: float(value) for name, value in monitor.aggregate_metrics().items()}
-                monitor.clear_metrics()
-            except Exception:
-                monitors.remove(monitor)
-        samples.append({"time": int(1000 * time.time()), "values": values})
+        samples.append({"time": int(1000 * time.time()), "values": _take(monitors)})
+
+
+def _take(monitors: list[Any]) -> dict[str, float]:
+    """A sample; a monitor that fails is done with, the run goes on."""
+    values: dict[str, float] = {}
+    for monitor in list(monitors):
+        try:
+            monitor.collect_metrics()
+            values |= {name: float(value) for name, value in monitor.aggregate_metrics().items()}
+            monitor.clear_metrics()
+        except Exception:
+            monitors.remove(monitor)
+    return values
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ A run's page has them as a table, the figures, the accuracy matrix and the whole
 Under *Views*: **Cells** is the table, **Charts of cells** draws each cell's mean over seeds between its least and its \
 greatest seed."""
 
-METRICS = ("accuracy", "accuracy_low", "accuracy_high", "forgetting", "learning_accuracy", "wall_seconds", "seeds")
+METRICS = ("accuracy", "accuracy_low", "accuracy_high", "forgetting", "wall_seconds", "seeds")
 TAGS = ("strategy", "environment", "scenario", "data", "commit", "diverged")
 NAME = "attributes.`Run Name`"
 
@@ -67,9 +67,10 @@ def _saved(name: str, state: dict[str, Any]) -> str:
 
 
 def _columns() -> dict[str, Any]:
-    columns = [f"metrics.`{name}`" for name in METRICS] + [f"tags.`{name}`" for name in TAGS]
-    widths = {column: 60 + 3 * len(column) for column in columns} | {NAME: 300, "tags.`environment`": 170}
-    return {"selectedColumns": columns, "columnOrder": [NAME, *columns], "columnWidths": widths}
+    names = {f"metrics.`{name}`": name for name in METRICS} | {f"tags.`{name}`": name for name in TAGS}
+    widths = {column: 40 + 8 * len(name) for column, name in names.items()}
+    widths |= {NAME: 300, "tags.`environment`": 170, "tags.`data`": 140}
+    return {"selectedColumns": list(names), "columnOrder": [NAME, *names], "columnWidths": widths}
 
 
 def _charts() -> dict[str, Any]:

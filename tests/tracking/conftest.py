@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,7 +16,10 @@ import yaml
 
 from lab.results import Results, save
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR4nGPQiFoAQQxwFgBBPAbNViXtjwAAAABJRU5ErkJggg=="
+)
+"""Three pixels by two."""
 
 
 def config(**changes) -> dict:
@@ -63,20 +72,49 @@ def make_results():
     return results
 
 
+def write_run(folder, **options):
+    """A finished run directory; the keywords are those of :func:`results`."""
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "accuracy_matrix.png").write_bytes(PNG)
+    made = results(**options)
+    (folder / "config.yaml").write_text(yaml.safe_dump(made.config))
+    save(made, folder)
+    return folder
+
+
 @pytest.fixture
 def make_run(tmp_path):
-    """Makes a finished run directory `runs/<cell>/<seeds>`; the keywords are those of :func:`results`."""
+    """Makes a finished run directory `runs/<cell>/<seeds>`."""
 
     def make(cell: str = "cell", **options):
-        folder = tmp_path / "runs" / cell / "seeds"
-        (folder / "figures").mkdir(parents=True)
-        (folder / "figures" / "accuracy_matrix.png").write_bytes(PNG)
-        made = results(**options)
-        (folder / "config.yaml").write_text(yaml.safe_dump(made.config))
-        save(made, folder)
-        return folder
+        return write_run(tmp_path / "runs" / cell / "seeds", **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_run_in():
+    """:func:`write_run`."""
+    return write_run
+
+
+@pytest.fixture(scope="session")
+def dashboard():
+    """`lab dashboard` as a process in a folder, interrupted in the end: ``with dashboard(folder) as (address, process)``."""
+
+    @contextmanager
+    def started(folder, *arguments):
+        code = "import sys; from lab.dashboard import main; sys.exit(main(sys.argv[1:]))"
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=folder, env=environment, **pipes)
+        try:
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.said = process.communicate(timeout=30)[1]
+
+    return started
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,6 @@
 """`lab dashboard` as a process with MLflow's server in it."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import urllib.request
 
 import pytest
@@ -13,14 +9,9 @@ from lab.tracking import publish
 
 
 @pytest.mark.slow
-def test_it_sends_what_waits_serves_it_and_ends_with_its_workers(make_run, tmp_path):
+def test_it_sends_what_waits_serves_it_and_ends_with_its_workers(make_run, tmp_path, dashboard):
     make_run()
-    code = "import sys; from lab.dashboard import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code]
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    lab = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        address = lab.stdout.readline().strip()
+    with dashboard(tmp_path) as (address, lab):
         server = address.partition("/#")[0]
         assert server.startswith("http://127.0.0.1:")
         assert "/#/experiments/1/runs" in address
@@ -34,10 +25,8 @@ def test_it_sends_what_waits_serves_it_and_ends_with_its_workers(make_run, tmp_p
         listing = f"{server}/api/2.0/mlflow/artifacts/list?run_id={run}&path=figures"
         files = json.load(urllib.request.urlopen(listing, timeout=30))["files"]
         assert [file["path"] for file in files] == ["figures/accuracy_matrix.png"]
-    finally:
-        lab.send_signal(signal.SIGINT)
-        _, said = lab.communicate(timeout=30)
-    assert lab.returncode == 0, said
-    assert "sent 1 run that waited" in said
+    assert lab.returncode == 0, lab.said
+    assert "sent 1 run that waited" in lab.said
+    assert f"its cells as charts: {server}/#/experiments/1/runs?" in lab.said
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset
         urllib.request.urlopen(f"{server}/health", timeout=2)
