@@ -10,6 +10,21 @@ PAGE = """<!doctype html><title>A page</title><h1>before</h1>
 <script>document.querySelector("h1").textContent = "after"</script>{more}"""
 
 
+@pytest.mark.parametrize(
+    ("address", "outside"),
+    [
+        ("data:image/gif;base64,x", False),
+        ("file:///a/page.html", False),
+        ("blob:http://127.0.0.1/a", False),
+        ("http://127.0.0.1:5000/a", False),
+        ("https://example.org", True),
+        ("wss://example.org/live", True),
+    ],
+)
+def test_what_is_outside(address, outside):
+    assert chromium.is_outside(address) == outside
+
+
 @pytest.fixture
 def page(tmp_path):
     def write(more=""):

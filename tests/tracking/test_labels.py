@@ -103,8 +103,9 @@ def test_a_view_is_read_by_mlflow_with_names_and_by_one_without(key):
     assert len(view.views()[f"{view.VIEW}{key}"]) <= 5000, "what older stores take"
 
 
-def test_an_experiment_made_elsewhere_gets_the_views_and_keeps_its_description(make_run, settings, client):
-    made = client.create_experiment("continual-learning", tags={"mlflow.note.content": "the user's own"})
+def test_an_experiment_made_elsewhere_gets_the_views_and_keeps_its_description(make_run, settings, client, tmp_path):
+    described = {"mlflow.note.content": "the user's own"}
+    made = client.create_experiment("continual-learning", (tmp_path / "files").as_uri(), described)
     publish(make_run(points=0), settings)
     tags = client.get_experiment(made).tags
     assert tags["mlflow.note.content"] == "the user's own"
