@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lab.results import Results
+from lab.statistics.estimates import LEAST_FOR_BCA, estimate
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
 ONLINE = ("online_accuracy", "online_baseline")
@@ -29,9 +30,18 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, flo
     return mean, mean - half, mean + half
 
 
+def overall(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % interval of a measure over the members that are defined: :func:`lab.statistics.estimate`'s, BCa from 20
+    seeds on. For the many points of a curve there is :func:`interval`."""
+    if np.count_nonzero(~np.isnan(values)) < LEAST_FOR_BCA:
+        return interval(values)
+    found = estimate(values)
+    return found.mean, found.low, found.high
+
+
 def written(values: np.ndarray) -> str:
     """``0.912 [0.905, 0.919]``; a dash for what is undefined."""
-    mean, low, high = interval(values)
+    mean, low, high = overall(values)
     if np.isnan(mean):
         return "-"
     return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lab.config import NOT_IN_DIGEST
-from lab.report.summary import cell_name, interval
+from lab.config import NOT_IN_DIGEST, flat
+from lab.report.summary import cell_name, interval, overall
 from lab.results import Results
 from lab.tracking import labels
 
@@ -85,14 +85,14 @@ def params(config: dict[str, Any], member: int | None = None, count: int = 0) ->
     {'strategy': 'er', 'strategy.er': 'ER', 'strategy.er.memory': '500', 'epochs': '1'}
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
-    flat = {"strategy": " + ".join(config["strategy"])} | dict(_flat("", kept))
+    found = {"strategy": " + ".join(config["strategy"])} | dict(flat(kept))
     if member is not None:
         for key, value in config.get("optimizer", {}).items():
             if isinstance(value, list) and len(value) == count:
-                flat[f"optimizer.{key}"] = str(value[member])
+                found[f"optimizer.{key}"] = str(value[member])
     if "trainer" in config:
-        flat["precision"] = str(config["trainer"]["precision"])
-    return {_allowed(key): _short(value) for key, value in flat.items()}
+        found["precision"] = str(config["trainer"]["precision"])
+    return {_allowed(key): _short(value) for key, value in found.items()}
 
 
 def accuracy_table(results: Results) -> dict[str, list]:
@@ -106,7 +106,7 @@ def accuracy_table(results: Results) -> dict[str, list]:
 
 def _summary(results: Results) -> Iterator[Point]:
     for name, values in results.metrics.items():
-        mean, low, high = interval(values)
+        mean, low, high = overall(values)
         named = {name: mean, f"{name}_std": labels.spread(values), f"{name}_low": low, f"{name}_high": high}
         yield from _known((key, float(value), 0) for key, value in named.items())
 
@@ -136,17 +136,6 @@ def _series(results: Results, accuracy: np.ndarray, curves: np.ndarray | None) -
 def _known(points: Any) -> Iterator[Point]:
     """Without what is undefined, and to the digits that one reads; `results.json` keeps them all."""
     return ((name, round(float(value), DIGITS), int(step)) for name, value, step in points if np.isfinite(value))
-
-
-def _flat(prefix: str, node: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Leaves by dotted key; a part is named by its class, `network: MLP` and `network.width: 256`."""
-    for key, value in node.items():
-        if key == "_target_":
-            yield prefix.rstrip("."), str(value).rpartition(".")[2]
-        elif isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", "null" if value is None else str(value)
 
 
 def _allowed(key: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.report.summary import cell_name, interval, stream_name
+from lab.report.summary import cell_name, overall, stream_name
 from lab.results import Results
 
 CELL, MEMBER, STUDY = "cell", "member", "study"
@@ -83,7 +83,7 @@ def of_cell(results: Results, folder: Path) -> str:
     lines = [f"**{len(results.seeds)} seeds**, {results.cost['wall_seconds']:.1f} s of training{device}", ""]
     lines += _heading("over seeds", "mean", "95 % interval", "std")
     for metric, values in results.metrics.items():
-        mean, low, high = interval(values)
+        mean, low, high = overall(values)
         if not np.isnan(mean):
             between = "-" if np.isnan(low) else f"{low:.4f} to {high:.4f}"
             lines.append(f"| {_words(metric)} | {mean:.4f} | {between} | {written(spread(values))} |")
@@ -103,7 +103,7 @@ def of_member(results: Results, m: int) -> str:
     lines += ["", *_heading("", "this seed", "mean over seeds")]
     for metric, values in results.metrics.items():
         if not np.isnan(values).all():
-            lines.append(f"| {_words(metric)} | {written(values[m])} | {interval(values)[0]:.4f} |")
+            lines.append(f"| {_words(metric)} | {written(values[m])} | {overall(values)[0]:.4f} |")
     return "\n".join(lines)[:LONGEST_TEXT]
 
 

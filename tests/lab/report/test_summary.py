@@ -1,0 +1,30 @@
+"""Means and intervals in tables: the statistics', by whichever way."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lab.report.summary import interval, overall, written
+
+FEW = np.array([0.71, 0.74, np.nan, 0.69, 0.75])
+MANY = np.random.default_rng(0).exponential(1, 25)
+
+
+def test_few_seeds_have_students_interval():
+    known = FEW[~np.isnan(FEW)]
+    expected = stats.t.interval(0.95, 3, known.mean(), stats.sem(known))
+    assert overall(FEW) == interval(FEW) == pytest.approx((known.mean(), *expected))
+
+
+def test_many_seeds_have_the_bootstraps():
+    """Of skewed values it reaches farther on the side of the tail."""
+    mean, low, high = overall(MANY)
+    found = stats.bootstrap((MANY,), np.mean, method="BCa", n_resamples=20_000, rng=1).confidence_interval
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.04)  # both are resampled
+    assert high - mean > mean - low
+
+
+def test_in_words():
+    assert written(FEW) == "0.722 [0.679, 0.766]"
+    assert written(FEW[:1]) == "0.710"
+    assert written(np.array([np.nan])) == "-"
