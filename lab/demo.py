@@ -50,10 +50,11 @@ def _draw(study: Study, runs: Path) -> None:
     from lab.report.summary import print_table
     from lab.study.running import cells_at
 
-    for number, group in enumerate(blocks(cells_at(study, study.seeds, runs)), 1):
+    for group in blocks(cells_at(study, study.seeds, runs)):
         named = [(cell.name, cell.results) for cell in group]
         print_table(named, group[0].environment)
-        print(f"picture: {write(overview(named), runs / f'demo-{number}')[0]}\n", file=sys.stderr)
+        place = runs / f"demo-{group[0].environment.split()[0]}"
+        print(f"picture: {write(overview(named), place)[0]}\n", file=sys.stderr)
 
 
 def _decide(study: Study, runs: Path, words: list[str]) -> None:

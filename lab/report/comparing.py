@@ -39,6 +39,7 @@ def paired_differences(comparison: Comparison, metric: str) -> Figure:
     The margin, where one was given, is shaded.
     """
     groups = _rows(comparison, metric)
+    cells = list(dict.fromkeys(row.cell for row in comparison.cells))  # a cell looks the same in all figures
     labels = [[wrapped(row.cell, 18) for row in rows] for rows in groups.values()]
     heights = [sum(map(_height, names)) for names in labels]
     figure = empty(COLUMN, 0.36 * sum(heights) + 0.4 * len(groups) + 0.35)
@@ -48,7 +49,7 @@ def paired_differences(comparison: Comparison, metric: str) -> Figure:
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
         if comparison.margin:
             axes.axvspan(-comparison.margin, comparison.margin, color="0.88", linewidth=0, zorder=0)
-        _differences(axes, rows, names)
+        _differences(axes, rows, names, cells)
     side = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7, "color": "0.3"}
     if comparison.tests:
         panels[0].annotate("after Holm", (1.02, 1), (0, 3), **side)
@@ -61,12 +62,12 @@ def _height(name: str) -> float:
     return max(1.0, 0.36 * (name.count("\n") + 1))
 
 
-def _differences(axes: Axes, rows: list[Difference], names: list[str]) -> None:
+def _differences(axes: Axes, rows: list[Difference], names: list[str], cells: list[str]) -> None:
     """A panel's rows, from the top down."""
     heights = [_height(name) for name in names]
     places = np.cumsum(heights) - np.array(heights) / 2
-    for number, (place, row) in enumerate(zip(places, rows, strict=True)):
-        _difference(axes, place, row, look(number))
+    for place, row in zip(places, rows, strict=True):
+        _difference(axes, place, row, look(cells.index(row.cell)))
     axes.set_yticks(places, names)
     axes.set_ylim(sum(heights), 0)
     axes.spines[["top", "right"]].set_visible(False)
