@@ -29,16 +29,19 @@ def _show(given: argparse.Namespace) -> None:
     """Train, compare, decide, and say where to look."""
     require(given.seeds >= 2, "--seeds", given.seeds, "a whole number from 2 on: strategies are compared seed by seed")
 
-    from lab.study.running import run_cells
+    from lab.study.running import home, run_cells
+    from lab.workers import locked
 
     asked = question.read(question.OWN / f"{STUDY}.yaml")
-    study = replace(asked, seeds=list(range(given.seeds)), looks=[given.seeds])
+    # Under a name of its own: the study itself is not looked at.
+    study = replace(asked, name="demo", seeds=list(range(given.seeds)), looks=[given.seeds])
     runs, words = Path(given.runs), ["tracking=off"] if given.no_tracking else []
-    run_cells(study, study.seeds, runs, words)
-    _draw(study, runs)
-    _decide(study, runs, words)
+    with locked(home(study, runs)):
+        run_cells(study, study.seeds, runs, words)
+        _draw(study, runs)
+        _decide(study, runs, words)
     if not given.no_tracking:
-        print(f"dashboard: lab dashboard --experiment {STUDY}   (curves, figures, the report, in MLflow)", file=sys.stderr)
+        print("dashboard: lab dashboard --experiment demo   (curves, figures, the report, in MLflow)", file=sys.stderr)
     print("next: lab run experiment=digits_split strategy=er strategy.er.memory=50", file=sys.stderr)
 
 
@@ -63,12 +66,13 @@ def _decide(study: Study, runs: Path, words: list[str]) -> None:
     from lab.study import record, reporting
     from lab.study.command import summary
     from lab.study.running import cells_at, minutes_of
-    from lab.study.verdict import decide
+    from lab.study.verdict import decide, parts_of
 
     cells = cells_at(study, study.seeds, runs)
     (level,) = levels(study.looks, study.alpha - study.reserve, study.spending)
-    look = record.look_of("declared", study.seeds, decide(study, cells, study.seeds, level), cells)
-    kept = record.concluded(study, [look], minutes_of(cells), f"lab demo --seeds {len(study.seeds)}")
+    verdict = decide(parts_of(study, cells, study.seeds), study.seeds, level)
+    look = record.look_of(record.DECLARED, study.seeds, verdict, cells)
+    kept = record.concluded(study, [look], minutes_of(study, runs), f"lab demo --seeds {len(study.seeds)}")
     print(summary(kept), file=sys.stderr)
     folder = reporting.report(study, kept, runs)
     print(f"\nreport: {folder / 'report.html'}", file=sys.stderr)

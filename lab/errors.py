@@ -1,8 +1,12 @@
-"""The one exception that means "the user can mend this": a sentence, and exit status 2."""
+"""What ends a command in a sentence: the user's mistakes, with status 2, and work that is not done, with status 1."""
 
 
 class UserError(Exception):
     """A mistake in what the user gave; its text names the key, what was given and what is possible."""
+
+
+class IncompleteError(Exception):
+    """The work stopped before its end; started again, it goes on."""
 
 
 def invalid(key: str, given: object, expected: str) -> UserError:

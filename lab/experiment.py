@@ -15,7 +15,7 @@ import yaml
 
 from lab import config as configuration
 from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
-from lab.errors import UserError, invalid, one_of
+from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
 from lab.optimizers import StackedOptimizer
@@ -30,10 +30,6 @@ from lab.training import finished, results_of, train, trainer_of
 from lab.workers import locked, side_by_side
 
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "64": torch.float64}
-
-
-class IncompleteError(Exception):
-    """The fit stopped before its end; started again, it goes on."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -123,7 +124,7 @@ def load(folder: Path) -> Results:
         return _sound(Results(**content))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is the run finished?") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: is not a results file of this lab ({error})") from None
 
 
@@ -135,11 +136,16 @@ def _sound(results: Results) -> Results:
     """
     count, rows, tasks = results.accuracy.shape
     lengths = {len(results.seeds), len(results.diverged), count, *(len(values) for values in results.metrics.values())}
-    if len(lengths) > 1 or rows != tasks + 1:
+    curves = results.curves and results.curves["accuracy"].shape
+    if len(lengths) > 1 or rows != tasks + 1 or (curves and curves != (count, len(results.curves["steps"]), tasks)):
         shape = list(results.accuracy.shape)
-        raise ValueError(f"{len(results.seeds)} seeds, accuracy of shape {shape}, and metrics that do not fit them")
-    if not results.config.get("strategy") or "environment" not in results.config:
+        raise ValueError(f"{len(results.seeds)} seeds, accuracy of shape {shape}, and metrics or curves that do not fit them")
+    config = results.config
+    if not (isinstance(config["strategy"], dict) and config["strategy"] and isinstance(config["environment"]["_target_"], str)):
         raise ValueError("its config names no strategy or no environment")
+    sections = (config.get("optimizer") or {}, config.get("trainer") or {}, results.provenance, results.undefined)
+    if not all(isinstance(section, dict) for section in sections) or not isinstance(results.cost["wall_seconds"], (int, float)):
+        raise ValueError("its optimizer, trainer, provenance, undefined or cost is none")
     return results
 
 

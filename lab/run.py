@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import CONF, check, nearest, refuse_duplicates, seeds_of
-from lab.errors import UserError
+from lab.errors import IncompleteError, UserError
 
 OK, OURS, USERS = 0, 1, 2
 
@@ -51,7 +51,6 @@ def attempted(work: Callable[[], int | None]) -> int:
 
 def _ours(error: Exception) -> int:
     """The status of what the user cannot mend; where we did not expect it, its stack trace is printed."""
-    from lab.experiment import IncompleteError
     from lab.workers import WorkerError
 
     if not isinstance(error, (IncompleteError, WorkerError)):

@@ -296,7 +296,7 @@ def test_unknown_commands(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lab ", "run demo list dashboard doctor"),
+        ("lab ", "run compare study report demo list dashboard doctor"),
         ("lab d", "demo dashboard doctor"),
         ("lab run strategy=e", "strategy=er"),
         ("lab run environment.tas", "environment.tasks="),

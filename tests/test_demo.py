@@ -44,7 +44,7 @@ def test_it_compares_and_draws(run):
     assert err.count("picture: there/demo-") == 2
     assert "verdict   undecided: " in err
     assert "look 1" in err
-    assert Path("there/studies/replay_digits/report.html").exists()
+    assert Path("there/studies/demo/report.html").exists()
     assert not Path("runs").exists()
     assert not Path("docs").exists()
 

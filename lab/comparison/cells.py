@@ -1,17 +1,19 @@
-"""Run directories as cells: what is one configuration becomes one, and gets a name that tells it from the others."""
+"""Run directories as cells: what is one configuration becomes one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lab.comparison.protocol import Settings, blocks_of, settings_of
+from lab.comparison.naming import environment_names, method_names
+from lab.comparison.protocol import Settings, settings_of
 from lab.errors import UserError
 from lab.metrics import FROM_CURVES
-from lab.report.summary import stream_name
 from lab.results import Results, join, members
 
 
@@ -23,6 +25,8 @@ class Run:
     results: Results
     name: str | None = None
     """The cell's name, where a study gives it one."""
+    place: str = ""
+    """The environment's name, where a study gives it one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Cell:
     results: Results
     folders: tuple[Path, ...]
     settings: Settings
+    place: str = ""
+    origins: tuple[dict[str, Any], ...] = ()
+    """The provenance of each of its directories."""
     taken: tuple[str, ...] = field(default=())
     """What was noticed when its directories were put together, in sentences."""
 
@@ -42,6 +49,10 @@ class Cell:
         """``{seed: value}``; NaN where the metric is undefined for a member, or not known to the cell."""
         values = self.results.metrics.get(metric)
         return dict(zip(self.results.seeds, values if values is not None else [np.nan] * len(self.results.seeds), strict=True))
+
+    def has(self, metric: str) -> bool:
+        """Whether any seed has a value."""
+        return not np.isnan(list(self.values(metric).values())).all()
 
     @property
     def diverged(self) -> dict[int, int]:
@@ -61,20 +72,29 @@ def cells_of(runs: Iterable[Run], metrics: Iterable[str] = (), varies: tuple[str
         UserError: a run's members have different hyperparameters, so that they are no replicates.
     """
     curves = any(metric in FROM_CURVES for metric in metrics)
-    pooled: dict[tuple, list[Run]] = {}
-    known: dict[tuple, Settings] = {}
-    for run in runs:
+    pooled: dict[tuple, list[tuple[Run, Settings]]] = {}
+    for run in _named_alike(list(runs)):
         _refuse_mixed(run)
         settings = settings_of(run.results, varies, curves)
-        key = (run.name, settings.key)
-        pooled.setdefault(key, []).append(run)
-        known[key] = settings
-    return _named(_in_blocks([_merged(group, known[key]) for key, group in pooled.items()]))
+        pooled.setdefault((run.name, run.place, settings.key), []).append((run, settings))
+    cells = [_merged([run for run, _ in group], group[0][1]) for group in pooled.values()]
+    places = environment_names([(cell.place, cell.settings, cell.results.config) for cell in cells])
+    cells = [replace(cell, environment=place) for cell, place in zip(cells, places, strict=True)]
+    names = method_names([(cell.name, cell.environment, cell.settings) for cell in cells])
+    return [replace(cell, name=name) for cell, name in zip(cells, names, strict=True)]
+
+
+def _named_alike(runs: list[Run]) -> list[Run]:
+    """A run that a study names has that name however else it is named too."""
+    given = {run.results.provenance.get("cell"): run for run in runs if run.name}
+    study = {code: (run.name, run.place) for code, run in given.items() if code}
+    named = (study.get(run.results.provenance.get("cell"), (run.name, run.place)) for run in runs)
+    return [run if run.name else replace(run, name=name, place=place) for run, (name, place) in zip(runs, named, strict=True)]
 
 
 def _refuse_mixed(run: Run) -> None:
     seeds = len(run.results.seeds)
-    for key, value in run.results.config.get("optimizer", {}).items():
+    for key, value in (run.results.config.get("optimizer") or {}).items():
         if isinstance(value, list) and len(value) == seeds > 1 and len(set(map(str, value))) > 1:
             raise UserError(
                 f"{run.folder}: optimizer.{key} differs from seed to seed ({value}): its members are no replicates of one cell"
@@ -84,58 +104,31 @@ def _refuse_mixed(run: Run) -> None:
 def _merged(group: list[Run], settings: Settings) -> Cell:
     """One cell of the runs, the largest first; a seed that is in several is taken once."""
     group = sorted(group, key=lambda run: -len(run.results.seeds))
-    parts, taken, notes = [], set(), []
+    parts, notes = [], []
+    taken: dict[int, Path] = {}
     for run in group:
         new = [seed for seed in run.results.seeds if seed not in taken]
-        if len(new) < len(run.results.seeds):
-            again = [seed for seed in run.results.seeds if seed in taken]
-            notes.append(f"{spans(again)} of {run.folder} are in {group[0].folder} too and taken from there")
-        taken.update(new)
+        for folder in dict.fromkeys(taken[seed] for seed in run.results.seeds if seed in taken):
+            again = [seed for seed in run.results.seeds if taken.get(seed) == folder]
+            notes.append(f"{spans(again)} of {shown(run.folder)} are in {shown(folder)} too, and taken from there")
+        taken |= dict.fromkeys(new, run.folder)
         parts += [members(run.results, new)] if new else []
     joined = parts[0] if len(parts) == 1 else join(parts, sorted(taken))
     name = group[0].name or " + ".join(joined.config["strategy"])
-    return Cell(name, "", joined, tuple(run.folder for run in group), settings, tuple(notes))
-
-
-def _named(cells: list[Cell]) -> list[Cell]:
-    """Cells of one name in one block get what tells them apart, and their like in the other blocks the same settings."""
-    keys: dict[str, set[str]] = {}
-    for cell in cells:
-        for other in _namesakes(cell, cells):
-            own, others = cell.settings.method, other.settings.method
-            keys.setdefault(cell.name, set()).update(k for k in own.keys() | others.keys() if own.get(k) != others.get(k))
-    return [replace(cell, name=_with_settings(cell, sorted(keys.get(cell.name, ())), cells)) for cell in cells]
-
-
-def _namesakes(cell: Cell, cells: list[Cell]) -> list[Cell]:
-    block = (cell.name, cell.environment)
-    return [other for other in cells if other is not cell and (other.name, other.environment) == block]
-
-
-def _with_settings(cell: Cell, keys: list[str], cells: list[Cell]) -> str:
-    words = [f"{_short(key, keys)}={cell.settings.method.get(key, '-')}" for key in keys]
-    if any(other.settings.method == cell.settings.method for other in _namesakes(cell, cells)):
-        words.append(f"(code {cell.settings.code[:6]})")
-    return " ".join([cell.name, *words])
-
-
-def _short(key: str, among: list[str]) -> str:
-    """The last word of a dotted key, where that says which."""
-    last = key.rpartition(".")[2]
-    return key if sum(other.rpartition(".")[2] == last for other in among) > 1 else last
-
-
-def _in_blocks(cells: list[Cell]) -> list[Cell]:
-    """The environment's name on each cell: that of its stream, with what else tells the blocks apart."""
-    streams = [stream_name(cell.results.config) for cell in cells]
-    blocks = blocks_of([cell.settings for cell in cells], streams)
-    return [replace(cell, environment=block) for cell, block in zip(cells, blocks, strict=True)]
+    origins = tuple(run.results.provenance for run in group)
+    return Cell(name, "", joined, tuple(run.folder for run in group), settings, group[0].place, origins, tuple(notes))
 
 
 def blocks(cells: list[Cell]) -> list[list[Cell]]:
     """Cells by environment, in the order in which these come."""
     names = list(dict.fromkeys(cell.environment for cell in cells))
     return [[cell for cell in cells if cell.environment == name] for name in names]
+
+
+def shown(folder: Path) -> str:
+    """A run directory for others: from here, or its last two names. Where it lies on this machine is nobody's matter."""
+    relative = os.path.relpath(folder)
+    return str(Path(*Path(folder).parts[-2:])) if relative.startswith("..") else relative
 
 
 def spans(seeds: Iterable[int]) -> str:

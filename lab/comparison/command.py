@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -24,10 +25,10 @@ def main(arguments: list[str]) -> int:
     from lab.run import answered
 
     given = _parse(arguments)
-    return answered(lambda: _compare(given))
+    return answered(lambda: _compare(given, shlex.join(["lab", "compare", *arguments])))
 
 
-def _compare(given: argparse.Namespace) -> None:
+def _compare(given: argparse.Namespace, command: str) -> None:
     from lab.comparison import cells_of, compare
 
     if given.margin is not None:
@@ -36,11 +37,11 @@ def _compare(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         found = _found(given, Path(folder))
         cells = cells_of(found.runs, given.metric or METRICS, tuple(given.varies))
-        metrics = given.metric or [name for name in METRICS if _has(cells, name)]
+        metrics = given.metric or [name for name in METRICS if any(cell.has(name) for cell in cells)]
         comparison = compare(cells, metrics, given.baseline, given.margin, given.alpha, tuple(found.left_out))
         _print(comparison, "json" if given.json else given.format)
         if given.save:
-            _save(given.save, comparison, cells)
+            _save(given.save, comparison, cells, command)
 
 
 def _found(given: argparse.Namespace, folder: Path) -> Found:
@@ -75,11 +76,7 @@ def _print(comparison: Comparison, form: str) -> None:
         print(getattr(tables, f"as_{form}")(comparison))
 
 
-def _has(cells: list[Cell], metric: str) -> bool:
-    return any(value == value for cell in cells for value in cell.values(metric).values())  # NaN differs from itself
-
-
-def _save(where: str, comparison: Comparison, cells: list[Cell]) -> None:
+def _save(where: str, comparison: Comparison, cells: list[Cell], command: str) -> None:
     """Tables, figures and a page in a folder."""
     from lab.report.comparing import write_comparison_figures
     from lab.report.page import write_page
@@ -89,7 +86,7 @@ def _save(where: str, comparison: Comparison, cells: list[Cell]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(comparison, folder)
     write_comparison_figures(comparison, cells, folder / "figures")
-    write_page(folder / "report.html", cells, comparison, "Comparison", " ".join(["lab compare", *sys.argv[2:]]))
+    write_page(folder / "report.html", cells, comparison, "Comparison", command)
     print(f"lab: tables, figures and report.html are in {folder}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.comparison.cells import Cell, blocks, spans
+from lab.comparison.cells import Cell, blocks, shown, spans
 from lab.comparison.findings import Comparison, Difference, Summary
 from lab.comparison.protocol import differences
 from lab.comparison.ranking import ranks_of
@@ -63,7 +63,7 @@ def refuse_incomparable(cells: list[Cell]) -> None:
     listed = "; ".join(f"{key} is {mine} and {yours}" for key, mine, yours in found[:6])
     more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
     keys = dict.fromkeys(key for key, *_ in found)
-    both = f"{alone.name} ({alone.folders[0]}) and {nearest_one.name} ({nearest_one.folders[0]})"
+    both = f"{alone.name} ({shown(alone.folders[0])}) and {nearest_one.name} ({shown(nearest_one.folders[0])})"
     raise UserError(
         f"{both} are not comparable: {listed}{more}. "
         f"To compare them all the same: {' '.join(f'--varies {key}' for key in list(keys)[:3])}, or --varies all"
@@ -74,7 +74,7 @@ def _check_metric(metric: str, cells: list[Cell]) -> None:
     known = sorted({name for cell in cells for name in cell.results.metrics})
     if metric not in known:
         raise UserError(f"--metric {metric}: there is none of that name. {nearest(metric, known)}There are {', '.join(known)}")
-    if all(np.isnan(list(cell.values(metric).values())).all() for cell in cells):
+    if not any(cell.has(metric) for cell in cells):
         reasons = {cell.results.undefined.get(metric, "every value is undefined") for cell in cells}
         raise UserError(f"--metric {metric}: no run has a value ({'; '.join(sorted(reasons))})")
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.comparison.cells import Run
+from lab.comparison.cells import Run, shown
 from lab.errors import UserError
 from lab.results import load
 
 if TYPE_CHECKING:
     from lab.study.question import Study
 
-OTHER_FOLDERS = ("part-", "studies")
+OTHER_FOLDERS = r"part-\d+|studies"
 """Folders among the run directories that hold no run of their own."""
 
 
@@ -26,15 +27,15 @@ class Found:
     runs: list[Run] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def add(self, folder: Path, name: str | None = None) -> None:
-        """Take a run directory in, or note why not."""
-        if any(run.folder == folder for run in self.runs):
+    def add(self, folder: Path, name: str | None = None, place: str = "") -> None:
+        """Take a run directory in, or note why not; one that is named twice counts once."""
+        if any(run.folder.resolve() == folder.resolve() for run in self.runs):
             return
         if not (folder / "results.json").exists():
-            self.left_out.append(f"{folder}: not finished; the command that began it goes on")
+            self.left_out.append(f"{shown(folder)}: not finished; the command that began it goes on")
             return
         try:
-            self.runs.append(Run(folder, load(folder), name))
+            self.runs.append(Run(folder, load(folder), name, place))
         except UserError as error:
             self.left_out.append(str(error))
 
@@ -50,9 +51,7 @@ def gather(words: list[str], runs: Path = Path("runs")) -> Found:
     """
     found = Found()
     for word in words:
-        before = len(found.runs) + len(found.left_out)
-        _take(word, runs, found)
-        if len(found.runs) + len(found.left_out) == before and not found.runs:
+        if not _take(word, runs, found):
             raise UserError(f"{word}: holds no run (no results.json below it)")
     if not found.runs:
         raise UserError("nothing to compare: " + "; ".join(found.left_out))
@@ -61,17 +60,19 @@ def gather(words: list[str], runs: Path = Path("runs")) -> Found:
     return found
 
 
-def _take(word: str, runs: Path, found: Found) -> None:
+def _take(word: str, runs: Path, found: Found) -> bool:
+    """Whether the word named any run, whatever its state."""
     from lab.study.question import find, names  # studies are made of comparisons, and not the other way round
 
     places = [Path(word)] if Path(word).exists() else [Path(path) for path in sorted(glob.glob(word, recursive=True))]
-    for place in places:
-        for folder in _run_directories(place if place.is_dir() else place.parent):
-            found.add(folder)
+    named = [folder for place in places for folder in _run_directories(place if place.is_dir() else place.parent)]
+    for folder in named:
+        found.add(folder)
     if not places and word in names():
         _take_study(find(word), runs, found)
     elif not places:
         raise UserError(f"{word}: there is no such folder, no folder of that pattern, and no study of that name (`lab study`)")
+    return bool(named) or not places
 
 
 def _take_study(study: Study, runs: Path, found: Found) -> None:
@@ -81,7 +82,7 @@ def _take_study(study: Study, runs: Path, found: Found) -> None:
         if not kept:
             found.left_out.append(f"{cell}: not run yet; lab study {study.name} goes on")
         for folder in kept:
-            found.add(folder, study.cells[cell])
+            found.add(folder, study.cells[cell], study.places[cell])
 
 
 def _run_directories(place: Path) -> Iterator[Path]:
@@ -91,5 +92,5 @@ def _run_directories(place: Path) -> Iterator[Path]:
         return
     inner = sorted({file.parent for name in ("results.json", "incomplete") for file in place.rglob(name)})
     for folder in inner:
-        if not any(part.startswith(OTHER_FOLDERS) for part in folder.relative_to(place).parts):
+        if not any(re.fullmatch(OTHER_FOLDERS, part) for part in folder.relative_to(place).parts):
             yield folder

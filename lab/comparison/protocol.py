@@ -27,6 +27,8 @@ class Settings:
 
     protocol: dict[str, str]
     method: dict[str, str]
+    ignored: dict[str, str]
+    """What changes no number that is compared."""
     code: str
     """The cell's digest, which knows the source files too; the same settings with other code are another cell."""
 
@@ -41,29 +43,19 @@ def settings_of(results: Results, varies: tuple[str, ...] = (), curves: bool = T
     ``curves``: whether it matters how the curves inside tasks were recorded.
     """
     config = {key: value for key, value in results.config.items() if key not in NOT_IN_DIGEST}
-    config["precision"] = results.config.get("trainer", {}).get("precision", "32")
-    config["callbacks"] = results.config.get("trainer", {}).get("callbacks") or {}
-    ignored = NO_MATTER if curves else (*NO_MATTER, *OF_CURVES)
-    whole = {key: value for key, value in flat(config) if key not in ignored and key.rpartition(".")[2] not in PLACES}
-    whole["data"] = results.provenance.get("data", {}).get("digest", "?")
-    steady = {key: value for key, value in whole.items() if key.split(".")[0] in SECTIONS and not _begins(key, varies)}
+    trainer = results.config.get("trainer") or {}
+    config["precision"], config["callbacks"] = trainer.get("precision", "32"), trainer.get("callbacks") or {}
+    whole = {key: value for key, value in flat(config) if key.rpartition(".")[2] not in PLACES}
+    whole["data"] = (results.provenance.get("data") or {}).get("digest", "?")
+    ignored = {key: whole.pop(key) for key in (NO_MATTER if curves else (*NO_MATTER, *OF_CURVES)) if key in whole}
+    steady = {key: value for key, value in whole.items() if key.split(".")[0] in SECTIONS and not begins(key, varies)}
     method = {key: value for key, value in whole.items() if key not in steady}
-    return Settings(steady, method, results.provenance.get("cell", "?"))
+    return Settings(steady, method, ignored, results.provenance.get("cell", "?"))
 
 
-def _begins(key: str, varies: tuple[str, ...]) -> bool:
+def begins(key: str, varies: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of ``varies`` or below it."""
     return any(word == "all" or key == word or key.startswith(f"{word}.") for word in varies)
-
-
-def blocks_of(settings: list[Settings], streams: list[str]) -> list[str]:
-    """A name of the block of each: its stream's name, and what else tells it from other blocks of that name."""
-    keys = [tuple(one.protocol.items()) for one in settings]
-    names = []
-    for key, own, stream in zip(keys, settings, streams, strict=True):
-        namesakes = {k: s for k, s, other in zip(keys, settings, streams, strict=True) if other == stream and k != key}
-        differing = sorted({k for other in namesakes.values() for k, *_ in differences(own, other)})
-        names.append(", ".join([stream, *(f"{k.rpartition('.')[2]}={own.protocol.get(k, '-')}" for k in differing)]))
-    return names
 
 
 def differences(one: Settings, other: Settings) -> Iterator[tuple[str, Any, Any]]:

@@ -9,6 +9,9 @@ from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Difference, Summary
 from lab.statistics import smallest_p
 
+STREAM = ("environment", "data", "seed_for")
+"""Sections that make a seed's stream."""
+
 
 def left_out(summaries: list[Summary], rows: list[Difference]) -> list[str]:
     """Seeds without a value or a partner, and why; what is so for several metrics is said once."""
@@ -27,6 +30,7 @@ def notes(cells: list[Cell], summaries: list[Summary], rows: list[Difference], b
     """What one must know to read the table rightly."""
     for cell in cells:
         yield from cell.taken
+    yield from _of_seeds(cells)
     yield from _too_few(rows, {(row.environment, row.metric, row.cell) for row in summaries if row.undefined})
     yield from _blind(rows, alpha)
     for group in blocks(cells):
@@ -35,6 +39,19 @@ def notes(cells: list[Cell], summaries: list[Summary], rows: list[Difference], b
     if len(cells) == 1:
         yield f"{cells[0].name} is the only cell: there is nothing to compare it with"
     yield from _origins(cells)
+
+
+def _of_seeds(cells: list[Cell]) -> Iterator[str]:
+    """Where seeds are less than the independent repetitions that the tests take them for."""
+    known = [cell.settings.protocol | cell.settings.method for cell in cells]
+    fixed = [key for key in known[0] if key.startswith("seed_for.") and any(own.get(key) != "null" for own in known)]
+    if len(fixed) == len([key for key in known[0] if key.startswith("seed_for.")]) and fixed:
+        yield f"{', '.join(fixed)} are all fixed: the seeds are copies of each other, and their number says nothing"
+    elif fixed:
+        yield f"{', '.join(fixed)}: fixed for all seeds; what is said holds for that choice alone"
+    varied = sorted({key.split(".")[0] for own in cells for key in own.settings.method if key.split(".")[0] in STREAM})
+    if varied:
+        yield f"{', '.join(varied)}: differs between cells; pairs of seeds may share little but their number"
 
 
 def _too_few(rows: list[Difference], undefined: set[tuple[str, str, str]]) -> Iterator[str]:
@@ -61,13 +78,13 @@ def _blind(rows: list[Difference], alpha: float) -> Iterator[str]:
 def _origins(cells: list[Cell]) -> Iterator[str]:
     """Code, versions and devices that differ between cells change numbers, but not their meaning."""
     for what, of in ORIGINS.items():
-        found = {str(of(cell.results.provenance)) for cell in cells}
+        found = {str(of(origin)) for cell in cells for origin in cell.origins}
         if len(found) > 1:
-            yield f"the cells were not all run with the same {what} ({', '.join(sorted(found))})"
+            yield f"not everything was run with the same {what} ({', '.join(sorted(found))})"
 
 
 ORIGINS: dict[str, Any] = {
     "commit": lambda origin: str(origin.get("commit"))[:7],
-    "torch": lambda origin: origin.get("versions", {}).get("torch"),
-    "device": lambda origin: origin.get("hardware", {}).get("device"),
+    "torch": lambda origin: (origin.get("versions") or {}).get("torch"),
+    "device": lambda origin: (origin.get("hardware") or {}).get("device"),
 }

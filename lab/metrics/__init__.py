@@ -2,10 +2,25 @@
 
 from lab.metrics.accuracy import measure
 
-__all__ = ["FROM_CURVES", "LOWER_IS_BETTER", "measure"]
+__all__ = ["FROM_CURVES", "LOWER_IS_BETTER", "MEASURES", "measure"]
 
 LOWER_IS_BETTER = ("forgetting",)
 """Of all others more is better."""
+
+MEASURES = (
+    "accuracy",
+    "learning_accuracy",
+    "backward_transfer",
+    "forgetting",
+    "forward_transfer",
+    "anytime_accuracy",
+    "min_accuracy",
+    "worst_case_accuracy",
+    "aulc",
+    "online_accuracy",
+    "online_baseline",
+)
+"""All that a run may have."""
 
 FROM_CURVES = ("anytime_accuracy", "min_accuracy", "worst_case_accuracy", "aulc")
 """Measures that depend on how often, and on how many examples, the curves were recorded."""

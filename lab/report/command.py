@@ -6,10 +6,9 @@ import argparse
 import shlex
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 from lab.comparison.command import METRICS
-from lab.errors import require
+from lab.errors import UserError, require
 
 
 def main(arguments: list[str]) -> int:
@@ -22,35 +21,47 @@ def main(arguments: list[str]) -> int:
 
 
 def _report(given: argparse.Namespace, command: str) -> None:
-    from lab.comparison import cells_of, compare
-    from lab.comparison.gathering import gather
-    from lab.report.page import write_page
-
     if given.margin is not None:
         require(given.margin > 0, "--margin", given.margin, "a number above 0: how much counts as no difference")
-    study, record = _study(given.what)
-    found = gather(given.what, Path(given.runs).expanduser())
-    asked = given.metric or (study.measures if study else METRICS)
-    cells = cells_of(found.runs, asked, (*given.varies, *(study.varies if study else ())))
-    metrics = given.metric or [
-        name for name in asked if any(value == value for c in cells for value in c.values(name).values())
-    ]
-    comparison = compare(cells, metrics, given.baseline, given.margin, without=tuple(found.left_out))
-    path = _place(given.output, [run.folder for run in found.runs])
-    print(write_page(path, cells, comparison, record["claim"] if record else _title(cells), command, record), flush=True)
+    path = _of_study(given) or _of_runs(given, command)
+    print(path, flush=True)
     if given.open:
         webbrowser.open(path.absolute().as_uri())
 
 
-def _study(words: list[str]) -> tuple[Any, dict[str, Any] | None]:
-    """The study that the only word names, and what it has come to; None for what there is not."""
-    from lab.study import question, record
+def _of_runs(given: argparse.Namespace, command: str) -> Path:
+    from lab.comparison import cells_of, compare
+    from lab.comparison.gathering import gather
+    from lab.report.page import write_page
 
-    if len(words) > 1 or Path(words[0]).exists() or words[0] not in question.names():
-        return None, None
-    study = question.find(words[0])
-    known = record.load(study)
-    return study, known if known.get("verdict") else None
+    found = gather(given.what, Path(given.runs).expanduser())
+    cells = cells_of(found.runs, given.metric or METRICS, tuple(given.varies))
+    metrics = given.metric or [name for name in METRICS if any(cell.has(name) for cell in cells)]
+    comparison = compare(cells, metrics, given.baseline, given.margin, without=tuple(found.left_out))
+    path = _place(given.output, [run.folder for run in found.runs])
+    return write_page(path, cells, comparison, _title(cells), command)
+
+
+def _of_study(given: argparse.Namespace) -> Path | None:
+    """The study's own report, if a study that has come to a verdict is all that is named: at the seeds that it rests on, by the
+    test that it declared."""
+    from lab.report.page import write_page
+    from lab.study import question, record
+    from lab.study.reporting import compared
+    from lab.study.running import home
+
+    if len(given.what) > 1 or Path(given.what[0]).exists() or given.what[0] not in question.names():
+        return None
+    study = question.find(given.what[0])
+    kept, runs = record.load(study), Path(given.runs).expanduser()
+    if not kept["looks"]:
+        return None
+    asked = [name for name in ("metric", "baseline", "margin", "varies") if getattr(given, name)]
+    if asked:
+        raise UserError(f"--{asked[0]}: a study's report is as the study declared it; lab compare {study.name} takes others")
+    cells, comparison = compared(study, kept["seeds"], runs)
+    path = _place(given.output, [home(study, runs)])
+    return write_page(path, cells, comparison, study.claim, kept["command"], kept)
 
 
 def _place(output: str | None, folders: list[Path]) -> Path:

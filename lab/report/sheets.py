@@ -49,7 +49,9 @@ def _means(comparison: Comparison, metric: str, environment: str) -> Sheet:
     best = _best(comparison, summaries, rows)
     notes = list(_notes(comparison, summaries, list(rows.values())))
     if best is not None:
-        notes.append(f"Bold, or with a star: the best mean, told apart at {comparison.alpha:g} after Holm's correction.")
+        other = comparison.baseline if summaries[best].cell != comparison.baseline else "all others"
+        told = f"told apart from {other} at {comparison.alpha:g} after Holm's correction"
+        notes.append(f"Bold, or with a star: the best mean, {told}.")
     direction = "lower" if metric in LOWER_IS_BETTER else "higher"
     title = f"{metric.replace('_', ' ')} ({direction} is better), {environment}"
     return Sheet(title, header, lines, notes, None if best is None else (best, 2))
@@ -80,7 +82,7 @@ def _best(comparison: Comparison, summaries: list[Summary], rows: dict[str, Diff
     best = max(known, key=lambda place: sign * summaries[place].estimate.mean)
     cell = summaries[best].cell
     against = [rows[cell]] if cell in rows else [rows.get(summaries[place].cell) for place in known if place != best]
-    apart = all(row is not None and row.p_holm < comparison.alpha for row in against)
+    apart = all(row is not None and row.p_holm <= comparison.alpha for row in against)
     return best if apart else None
 
 

@@ -5,7 +5,7 @@ from lab.statistics.families import holm
 from lab.statistics.looks import levels, reserve_level
 from lab.statistics.margins import equivalent, noninferior, superior
 from lab.statistics.paired import Paired, Test, paired, sign_flip
-from lab.statistics.planning import SeedsNeeded, detectable, seeds_needed, smallest_p
+from lab.statistics.planning import SeedsNeeded, detectable, seeds_for_equivalence, seeds_needed, smallest_p
 from lab.statistics.ranks import RankTest, average_ranks, rank_test
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "paired",
     "rank_test",
     "reserve_level",
+    "seeds_for_equivalence",
     "seeds_needed",
     "sign_flip",
     "smallest_p",

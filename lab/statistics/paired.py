@@ -10,6 +10,8 @@ import numpy as np
 from lab.statistics.effects import effect_of
 from lab.statistics.estimates import NOISE, centred, estimate, known
 
+RESAMPLES = 99_999
+"""Random flips where there are too many to try."""
 EXACT_TO = 20
 """Up to that many pairs all 2^n flips are tried."""
 ORIENTED: dict[str, Callable[[np.ndarray], np.ndarray]] = {"two-sided": np.abs, "greater": np.positive, "less": np.negative}
@@ -78,7 +80,7 @@ def paired(differences: np.ndarray, b: np.ndarray | None = None, level: float = 
     )
 
 
-def sign_flip(differences: np.ndarray, shift: float = 0.0, alternative: str = "two-sided", resamples: int = 99_999) -> Test:
+def sign_flip(differences: np.ndarray, shift: float = 0.0, alternative: str = "two-sided", resamples: int = RESAMPLES) -> Test:
     """Sign-flip permutation test of the mean of ``differences`` [n] against ``shift`` (Fisher 1935, section 21).
 
     Exact up to 20 differences: p is the share of the 2^n flips with a mean as far out as the one observed. Beyond, from

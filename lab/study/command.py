@@ -6,14 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UserError, require
 from lab.study import question, record
 from lab.study.question import Study
-
-OK, UNFINISHED = 0, 1
+from lab.study.verdict import UNDECIDED
 
 
 def main(arguments: list[str]) -> int:
@@ -43,80 +43,98 @@ def _rows() -> Iterator[dict[str, Any]]:
             print(f"lab: {error}", file=sys.stderr)
 
 
-def _run(given: argparse.Namespace, words: list[str]) -> int:
-    from lab.study.running import UnfinishedError, check_words
+def _run(given: argparse.Namespace, words: list[str]) -> None:
+    from lab.study.running import check_words, home
+    from lab.workers import locked
 
     study, runs = question.find(given.name), Path(given.runs).expanduser()
-    check_words(words)
-    known = record.load(study)
-    try:
-        if given.extend is None:
-            kept = _declared(study, known, runs, words, given.jobs)
-        else:
-            kept = _extended(study, known, runs, words, given.jobs, given.extend)
-    except UnfinishedError as error:
-        print(f"lab: {error}", file=sys.stderr)
-        return UNFINISHED
-    _publish(study, kept, runs, words, given.json)
-    return OK
+    check_words(study, words)
+    record.refuse_changed(study, record.load(study))
+    with locked(home(study, runs)):
+        asking = Asking(study, runs, words, given.jobs)
+        kept = asking.declared() if given.extend is None else asking.extended(given.extend)
+        _publish(study, kept, runs, words, given.json)
 
 
-def _declared(study: Study, known: dict[str, Any], runs: Path, words: list[str], jobs: int | None) -> dict[str, Any]:
-    """Look after look until one decides, each at its own level."""
-    from lab.statistics import levels
-    from lab.study.running import run_cells
-    from lab.study.verdict import UNDECIDED
+@dataclass(frozen=True)
+class Asking:
+    """One command's work on a study."""
 
-    before = 0
-    for count, level in zip(study.looks, levels(study.looks, study.alpha - study.reserve, study.spending), strict=True):
-        run_cells(study, study.seeds[before:count], runs, words, jobs)
-        known, word = _look(study, known, "declared", study.seeds[:count], level, runs, words)
-        if word != UNDECIDED:
-            break
-        before = count
-    return known
+    study: Study
+    runs: Path
+    words: list[str]
+    jobs: int | None
 
+    def declared(self) -> dict[str, Any]:
+        """Look after look until one decides, each at its own level."""
+        from lab.statistics import levels
 
-def _extended(study: Study, known: dict[str, Any], runs: Path, words: list[str], jobs: int | None, more: int) -> dict[str, Any]:
-    """One look beyond those declared, at fresh seeds alone, paid for out of the reserve."""
-    from lab.statistics import reserve_level, smallest_p
-    from lab.study.running import run_cells
+        study, before = self.study, 0
+        for count, level in zip(study.looks, levels(study.looks, study.alpha - study.reserve, study.spending), strict=True):
+            self._train(study.seeds[before:count])
+            kept, word = self._look(record.DECLARED, study.seeds[:count], level)
+            if word != UNDECIDED:
+                break
+            before = count
+        return kept
 
-    require(more > 1, "--extend", more, "a number of fresh seeds from 2 on")
-    if not record.is_open(known):
-        state = f"its verdict is {known['verdict']}" if known.get("verdict") else "its declared seeds have not been run yet"
-        raise UserError(f"--extend {more}: {study.name} cannot be extended: {state}")
-    earlier = record.extensions(known)
-    level = reserve_level(study.reserve, len(earlier) + 1)
-    parts = len(study.tests) * len(set(study.words)) // len(set(study.cells.values()))
-    if smallest_p(more, parts) > level:
-        enough = next((n for n in range(2, 64) if smallest_p(n, parts) <= level), None)
-        reason = f"{enough} fresh seeds could" if enough else "the study kept no reserve: declare looks, or ask a new study"
-        raise UserError(f"--extend {more}: the level left is {level:.2g}, which {more} seeds cannot reach; {reason}")
-    used = {seed for look in known["looks"] for seed in look["seeds"]} | set(study.seeds)
-    seeds = list(range(max(used) + 1, max(used) + 1 + more))
-    run_cells(study, seeds, runs, words, jobs)
-    return _look(study, known, "extension", seeds, level, runs, words)[0]
+    def extended(self, more: int) -> dict[str, Any]:
+        """One look beyond those declared, at fresh seeds alone, paid for out of the reserve."""
+        from lab.statistics import smallest_p
 
+        require(more > 1, "--extend", more, "a number of fresh seeds from 2 on")
+        study, known = self.study, record.load(self.study)
+        if not record.is_open(study, known):
+            decided = known.get("verdict") not in (None, UNDECIDED)
+            state = f"its verdict is {known['verdict']}" if decided else "its declared seeds have not all been looked at yet"
+            raise UserError(f"--extend {more}: {study.name} cannot be extended: {state}")
+        level, parts = self._reserved(known), len(study.tests) * len(set(study.places.values()))
+        if smallest_p(more, parts) > level:
+            enough = next((n for n in range(2, 64) if smallest_p(n, parts) <= level), None)
+            reason = f"{enough} fresh seeds could" if enough else "nothing of the reserve is left: ask a new study"
+            raise UserError(f"--extend {more}: the level left is {level:.2g}, which {more} seeds cannot reach; {reason}")
+        used = {seed for look in known["looks"] for seed in look["seeds"]} | set(study.seeds)
+        seeds = list(range(max(used) + 1, max(used) + 1 + more))
+        self._train(seeds)
+        return self._look(record.EXTENSION, seeds, level)[0]
 
-def _look(
-    study: Study, known: dict[str, Any], kind: str, seeds: list[int], level: float, runs: Path, words: list[str]
-) -> tuple[dict[str, Any], str]:
-    """Look at the figures of these seeds once, and keep what was seen before anything else is done with it.
+    def _train(self, seeds: list[int]) -> None:
+        from lab.study.running import run_cells
 
-    Returns:
-        the record, and the look's own verdict.
-    """
-    from lab.study.running import cells_at, minutes_of
-    from lab.study.verdict import decide
+        run_cells(self.study, seeds, self.runs, self.words, self.jobs)
 
-    cells = cells_at(study, seeds, runs)
-    verdict = decide(study, cells, seeds, level)
-    look = record.look_of(kind, seeds, verdict, cells)
-    known = record.with_look(known, look)
-    kept = record.concluded(study, known["looks"], minutes_of(cells), _again(study, words))
-    record.save(study, kept)
-    return kept, verdict.word
+    def _reserved(self, known: dict[str, Any]) -> float:
+        """The level of the next look that nobody declared."""
+        from lab.statistics import reserve_level
+
+        return reserve_level(self.study.reserve, record.paid(known) + 1)
+
+    def _look(self, kind: str, seeds: list[int], level: float) -> tuple[dict[str, Any], str]:
+        """Look at the figures of these seeds, and keep what was seen before anything else is done with it.
+
+        The same values over again are no new look. Other values of the same seeds are: at the same level where the code is the
+        same, and else one that nobody declared.
+
+        Returns:
+            the record, and the look's own verdict.
+        """
+        from lab.study.running import cells_at, minutes_of
+        from lab.study.verdict import data_of, decide, parts_of
+
+        study = self.study
+        cells = cells_at(study, seeds, self.runs)
+        parts, known = parts_of(study, cells, seeds), record.load(study)  # read late: another command may have looked too
+        last = record.last_at(known, seeds)
+        if last is None or last["data"] != data_of(parts):
+            if last is not None and last["cells"] == record.codes(cells):
+                kind, level = record.REPEATED, last["level"]
+            elif last is not None:
+                kind, level = record.CHANGED, self._reserved(known)
+            last = record.look_of(kind, seeds, decide(parts, seeds, level), cells)
+            known["looks"].append(last)
+        kept = record.concluded(study, known["looks"], minutes_of(study, self.runs), _again(study, self.words))
+        record.save(study, kept)
+        return kept, last["verdict"]
 
 
 def _again(study: Study, words: list[str]) -> str:
@@ -138,12 +156,8 @@ def summary(kept: dict[str, Any]) -> str:
     """Claim, measured, verdict, and every look there was."""
     lines = [f"claim     {kept['claim']}", f"measured  {kept['measured']}", f"verdict   {kept['verdict']}: {kept['decides']}"]
     lines += [f"scale     {kept['scale']}"] if kept["scale"] else []
-    for number, look in enumerate(kept["looks"], 1):
-        again = ", again" if look.get("again") else ""
-        lines.append(
-            f"look {number:<4} {look['date']}, {look['kind']}{again}, {len(look['seeds'])} seeds: "
-            f"p = {look['p']:.2g} at level {look['level']:.2g}, {look['verdict']}"
-        )
+    for number, date, kind, seeds, p, level, verdict in record.lines_of(kept):
+        lines.append(f"look {number:<4} {date}, {kind}, {seeds} seeds: p = {p} at level {level}, {verdict}")
     minutes = kept["minutes"]
     return "\n".join([*lines, f"cost      {minutes['measured']:g} minutes of training, {minutes['declared']:g} declared"])
 

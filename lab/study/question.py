@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ import yaml
 
 from lab.config import nearest, seeds_of
 from lab.errors import UserError, one_of, require
-from lab.metrics import LOWER_IS_BETTER
+from lab.metrics import LOWER_IS_BETTER, MEASURES
 
 _HERE = Path(__file__).resolve().parents[1]
 OWN = next((path for path in (_HERE / "sweeps", _HERE.parent / "sweeps") if path.is_dir()), _HERE / "sweeps")
@@ -32,6 +33,9 @@ OPTIONAL = {
     "scale": None,
     "metrics": [],
 }
+LONGEST = 120
+"""Minutes that a study may cost on two cores at full scale."""
+
 BUDGET = ("epochs", "steps", "batch_size")
 
 
@@ -60,6 +64,8 @@ class Study:
     """The overrides of every cell, with those of its environment, by ``cell`` or ``cell @ environment``."""
     cells: dict[str, str]
     """The cell's own name of each of them."""
+    places: dict[str, str]
+    """The environment's name of each of them; empty where there is only one."""
     seeds: list[int]
     looks: list[int]
     """How many of the seeds each look is at; the last at all of them."""
@@ -133,9 +139,10 @@ def _study(path: Path, given: dict[str, Any]) -> Study:
     alpha, reserve = _levels(whole_)
     study = Study(
         path.stem, path, _text("claim", whole_["claim"]), _text("family", whole_["family"]), cells["words"], cells["names"],
-        seeds, _looks(whole_["looks"], len(seeds)), tests, alpha, reserve, one_of("spending", whole_["spending"], SPENDING),
-        tuple(_list("varies", whole_["varies"])), _minutes(whole_["minutes"]), whole_["scale"],
-        _list("metrics", whole_["metrics"]), _budget(whole_["budget"]),
+        cells["places"], seeds,
+        _looks(whole_["looks"], len(seeds)), tests, alpha, reserve, one_of("spending", whole_["spending"], SPENDING),
+        tuple(_list("varies", whole_["varies"])), _minutes(whole_["minutes"], whole_["scale"]), whole_["scale"],
+        [_measure("metrics", name) for name in _list("metrics", whole_["metrics"])], _budget(whole_["budget"]),
     )  # fmt: skip
     _refuse_blind(study, len(whole_["environments"]) or 1)
     return study
@@ -156,13 +163,13 @@ def _cells(given: dict[str, Any]) -> dict[str, Any]:
     require(isinstance(given["cells"], dict) and len(given["cells"]) > 1, "cells", given["cells"], "two cells or more, by name")
     require(isinstance(given["environments"], dict), "environments", given["environments"], "lists of overrides, by name")
     shared = [*_list("common", given["common"]), *_budget(given["budget"])]
-    words, own_names = {}, {}
+    words, own_names, places = {}, {}, {}
     for place, more in (given["environments"] or {"": []}).items():
         for cell, own in given["cells"].items():
             key = f"{cell} @ {place}" if place else str(cell)
             words[key] = [*shared, *_list(f"environments.{place}", more), *_list(f"cells.{cell}", own)]
-            own_names[key] = str(cell)
-    return {"words": words, "names": own_names, "own": map(str, given["cells"])}
+            own_names[key], places[key] = str(cell), str(place)
+    return {"words": words, "names": own_names, "places": places, "own": map(str, given["cells"])}
 
 
 def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Hypothesis]:
@@ -170,7 +177,7 @@ def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Hypothesis]:
     require(bool(tests), "test", tests, "at least one")
     for node in tests:
         require(isinstance(node, dict), "test", node, "kind, better and than (or contrast), margin")
-        measure = _text("measure", node.get("measure", given["measure"]))
+        measure = _measure("measure", node.get("measure", given["measure"]))
         others = node["than"] if isinstance(node.get("than"), list) else [node.get("than")]
         for other in others:
             yield _test(node | {"than": other}, measure, cells)
@@ -182,7 +189,7 @@ def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Hypothesis:
         require(key in known, f"test.{key}", node[key], f"one of the keys {', '.join(known)}")
     kind = one_of("test.kind", node.get("kind"), KINDS)
     margin = node.get("margin", 0.0 if kind == "superiority" else None)
-    number = isinstance(margin, (int, float)) and not isinstance(margin, bool)
+    number = is_number(margin)
     least = "a number from 0 on" if kind == "superiority" else "a number above 0: how much counts as no difference"
     require(number and (margin > 0 or (kind == "superiority" and margin == 0)), "test.margin", margin, least)
     weights, words = _weights(node, kind, measure, cells)
@@ -191,15 +198,16 @@ def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Hypothesis:
 
 def _weights(node: dict[str, Any], kind: str, measure: str, cells: list[str]) -> tuple[dict[str, float], str]:
     """What is summed over the cells, more being better, and the comparison in words."""
+    sign = -1.0 if measure in LOWER_IS_BETTER else 1.0
     if "contrast" in node:
         contrast = node["contrast"]
-        sound = isinstance(contrast, dict) and all(isinstance(weight, (int, float)) for weight in contrast.values())
-        require(sound and "better" not in node, "test.contrast", contrast, "a weight for each cell, instead of better and than")
-        weights = {str(cell): float(weight) for cell, weight in contrast.items()}
-        words = " ".join(f"{weight:+g} {cell}" for cell, weight in weights.items())
+        sound = isinstance(contrast, dict) and all(map(is_number, contrast.values())) and abs(sum(contrast.values())) < 1e-9
+        least = "a weight for each cell, which sum to 0, instead of better and than"
+        require(sound and "better" not in node and node.get("than") is None, "test.contrast", contrast, least)
+        weights = {str(cell): sign * float(weight) for cell, weight in contrast.items()}
+        words = " ".join(f"{weight:+g} {cell}" for cell, weight in contrast.items())
     else:
         better, than = str(node.get("better")), str(node.get("than"))
-        sign = -1.0 if measure in LOWER_IS_BETTER else 1.0
         weights = {better: sign, than: -sign}
         between = {"superiority": "better than", "noninferiority": "no worse than", "equivalence": "as good as"}[kind]
         words = f"{better} {between} {than}"
@@ -230,23 +238,43 @@ def _levels(given: dict[str, Any]) -> tuple[float, float]:
 
 
 def _refuse_blind(study: Study, places: int) -> None:
-    """Refuse a study whose last look could not reach its level, whatever is measured."""
+    """Refuse a study with a look that could not reach its level, whatever is measured."""
     from lab.statistics import levels, smallest_p
 
     parts = len(study.tests) * places
-    level = levels(study.looks, study.alpha - study.reserve, study.spending)[-1]
-    if smallest_p(len(study.seeds), parts) > level:
-        enough = next(n for n in range(2, 64) if smallest_p(n, parts) <= level)
-        least = smallest_p(len(study.seeds), parts)
+    for seeds, level in zip(study.looks, levels(study.looks, study.alpha - study.reserve, study.spending), strict=True):
+        least = smallest_p(seeds, parts)
+        if least > level:
+            enough = next((n for n in range(2, 64) if smallest_p(n, parts) <= level), None)
+            remedy = f"{enough} seeds could reach it" if enough else "no number of seeds could reach it"
+            raise UserError(
+                f"seeds={seeds}: too few to decide anything: with {parts} test{'s' * (parts > 1)} the smallest "
+                f"possible p is {least:.2g}, above the look's level of {level:.2g}; {remedy}"
+            )
+
+
+def _minutes(given: Any, scale: Any) -> float:
+    """The declared cost. What costs too much is made smaller, and says so, before it has fewer seeds."""
+    require(is_number(given) and given > 0, "minutes", given, "what it will cost on two CPU cores, above 0")
+    require(scale is None or isinstance(scale, str), "scale", scale, "a text: at which scale the verdict will hold")
+    if given > LONGEST and not scale:
         raise UserError(
-            f"seeds={len(study.seeds)}: too few to decide anything: with {parts} test{'s' * (parts > 1)} the smallest "
-            f"possible p is {least:.2g}, above the level of {level:.2g}; {enough} seeds could reach it"
+            f"minutes={given:g}: over {LONGEST}; make the tasks, the data or the network smaller before the seeds, and say in "
+            "`scale` at which scale the verdict will hold"
         )
-
-
-def _minutes(given: Any) -> float:
-    require(isinstance(given, (int, float)) and given > 0, "minutes", given, "what it will cost on two CPU cores, above 0")
     return float(given)
+
+
+def is_number(given: Any) -> bool:
+    """Whether it is a finite number, and not true or false."""
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
+
+
+def _measure(key: str, given: Any) -> str:
+    name = _text(key, given)
+    if name not in MEASURES:
+        raise UserError(f"{key}={name}: there is no such measure. {nearest(name, MEASURES)}There are {', '.join(MEASURES)}")
+    return name
 
 
 def _budget(given: Any) -> list[str]:

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.study.question import Study
+from lab.study.record import lines_of
 from lab.study.running import cells_at, home
+
+if TYPE_CHECKING:
+    from lab.comparison import Cell, Comparison
 
 
 def report(study: Study, kept: dict[str, Any], runs: Path) -> Path:
     """Write the study's tables, figures and page; the folder."""
-    from lab.comparison import compare
     from lab.report.comparing import write_comparison_figures
     from lab.report.page import write_page
     from lab.report.tables import write_tables
 
     folder = home(study, runs)
-    cells = cells_at(study, kept["seeds"], runs)
-    margin = max(test.margin for test in study.tests) or None
-    comparison = compare(cells, _known(study, cells), _baseline(study), margin, study.alpha)
+    cells, comparison = compared(study, kept["seeds"], runs)
     write_tables(comparison, folder)
     write_comparison_figures(comparison, cells, folder / "figures")
     write_page(folder / "report.html", cells, comparison, study.claim, kept["command"], kept)
     return folder
 
 
-def _known(study: Study, cells: list[Any]) -> list[str]:
-    """The measures that some cell has values of; a tested one is known to be."""
-    import numpy as np
+def compared(study: Study, seeds: list[int], runs: Path) -> tuple[list[Cell], Comparison]:
+    """The study's cells at the seeds that its verdict rests on, and their comparison."""
+    from lab.comparison import compare
 
-    def has(measure: str) -> bool:
-        return any(not np.isnan(list(cell.values(measure).values())).all() for cell in cells)
+    cells = cells_at(study, seeds, runs)
+    measures = [measure for measure in study.measures if any(cell.has(measure) for cell in cells)]
+    without = tuple(f"{measure}: no cell has a value" for measure in study.measures if measure not in measures)
+    return cells, compare(cells, measures, _baseline(study), _margin(study), study.alpha, without)
 
-    return [measure for measure in study.measures if has(measure)]
+
+def _margin(study: Study) -> float | None:
+    """How much counts as no difference, where the study says so: the margin of a superiority is another thing."""
+    margins = {test.margin if test.kind != "superiority" else None for test in study.tests}
+    return margins.pop() if len(margins) == 1 else None
 
 
 def _baseline(study: Study) -> str:
@@ -49,10 +56,8 @@ def note(kept: dict[str, Any]) -> str:
     lines = [f"**Claim.** {kept['claim']}", "", f"**Measured.** {kept['measured']}", ""]
     lines += [f"**Verdict: {kept['verdict']}.** {kept['decides']}", ""]
     lines += [f"**Scale.** {kept['scale']}", ""] if kept["scale"] else []
-    lines += ["| look | seeds | p | level | verdict |", "|---|---|---|---|---|"]
-    for number, look in enumerate(kept["looks"], 1):
-        p, level = f"{look['p']:.2g}", f"{look['level']:.2g}"
-        lines.append(f"| {number} ({look['kind']}) | {len(look['seeds'])} | {p} | {level} | {look['verdict']} |")
+    lines += ["| look | date | kind | seeds | p | level | verdict |", "|---|---|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(line)} |" for line in lines_of(kept)]
     return "\n".join([*lines, "", f"`{kept['command']}`"])
 
 

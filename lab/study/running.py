@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from lab.comparison.cells import Cell, Run, cells_of
-from lab.errors import UserError
+from lab.comparison.protocol import PLACES
+from lab.config import NOT_IN_DIGEST, flat
+from lab.errors import IncompleteError, UserError, require
 from lab.results import load, members, write_whole
 from lab.study.question import Study
 
 HARMLESS = ("tracking", "data", "plan", "trainer", "checkpoint")
 """Sections that a command may set beside a study, since they change neither its cells nor what they mean."""
 
-CHANGING = ("trainer.precision", "trainer.max_steps", "trainer.callbacks")
-"""But for these."""
+CHANGING = ("precision", "max_steps", "callbacks")
+"""But for these of the trainer."""
 
-
-class UnfinishedError(Exception):
-    """Some cells could not be run; the others are done."""
+KEPT = ".runs.json"
+"""Which run directories are a study's; hidden, since it says where things lie on this machine."""
 
 
 def home(study: Study, runs: Path) -> Path:
@@ -33,12 +34,12 @@ def home(study: Study, runs: Path) -> Path:
 
 
 def folders(study: Study, runs: Path) -> dict[str, list[Path]]:
-    """The run directories of each cell so far.
+    """The run directories of each cell so far, those of its newest code alone.
 
     Raises:
         UserError: the study has not been run here.
     """
-    path = home(study, runs) / "runs.json"
+    path = home(study, runs) / KEPT
     if not path.exists():
         raise UserError(f"{study.name}: has not been run into {runs} yet; lab study {study.name} runs it")
     known = json.loads(path.read_text())
@@ -48,7 +49,7 @@ def folders(study: Study, runs: Path) -> dict[str, list[Path]]:
 def runs_of(study: Study, runs: Path) -> list[Run]:
     """The study's finished runs, under its own names of cells."""
     return [
-        Run(folder, load(folder), study.cells[cell])
+        Run(folder, load(folder), study.cells[cell], study.places[cell])
         for cell, kept in folders(study, runs).items()
         for folder in kept
         if (folder / "results.json").exists()
@@ -62,18 +63,36 @@ def cells_at(study: Study, seeds: list[int], runs: Path) -> list[Cell]:
     return cells_of(cut, study.measures, study.varies)
 
 
-def minutes_of(cells: list[Cell]) -> float:
-    """What training them took, one after the other."""
-    return sum(cell.results.cost["wall_seconds"] for cell in cells) / 60
+def minutes_of(study: Study, runs: Path) -> float:
+    """What training took, one run directory after the other."""
+    return sum(run.results.cost["wall_seconds"] for run in runs_of(study, runs)) / 60
 
 
-def check_words(words: list[str]) -> None:
-    """Refuse overrides that would make another study of it."""
+def check_words(study: Study, words: list[str]) -> None:
+    """Refuse overrides that would make another study of it.
+
+    Raises:
+        UserError: names the word, or the settings that it would change.
+    """
     for word in words:
-        key = word.lstrip("+~").split("=")[0]
-        if key.split(".")[0] not in HARMLESS or key.startswith(CHANGING):
+        if word.startswith("~") or word.lstrip("+").split("=")[0].split(".")[0] not in HARMLESS:
             possible = ", ".join(HARMLESS)
             raise UserError(f"{word}: would change the declared study; beside it one sets where and how: {possible}, --runs")
+    for cell in study.words if words else ():
+        plain, given = _deciding(study, cell, []), _deciding(study, cell, words)
+        changed = [key for key in plain | given if plain.get(key) != given.get(key)]
+        if changed:
+            raise UserError(f"{' '.join(words)}: would change the declared study: {', '.join(changed)}")
+
+
+def _deciding(study: Study, cell: str, words: list[str]) -> dict[str, str]:
+    """The settings of a cell that decide its numbers, flat."""
+    from lab.run import composed
+
+    config = composed(*study.words[cell], *words)
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
+    kept["trainer"] = {key: config["trainer"][key] for key in CHANGING}
+    return {key: value for key, value in flat(kept) if key.rpartition(".")[2] not in PLACES}
 
 
 def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs: int | None = None) -> None:
@@ -85,9 +104,9 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
         jobs: cells at once; None: as many as there are cores for, each cell's members being split over processes already.
 
     Raises:
-        UnfinishedError: cells that could not be run, whatever the reason; it was printed.
+        IncompleteError: cells that could not be run, whatever the reason; it was printed.
     """
-    home(study, runs).mkdir(parents=True, exist_ok=True)  # before anything is trained, where it cannot be written
+    require(jobs is None or jobs >= 1, "--jobs", jobs, "a number from 1 on")
     jobs = jobs or _jobs(study, len(seeds))
     share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs)}", "trainer.enable_progress_bar=false"]
     configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
@@ -100,7 +119,7 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
             _note(study, runs, cell, folder)
     failed = [cell for cell in configs if cell not in done]
     if failed:
-        raise UnfinishedError(f"{study.name}: {', '.join(failed)} could not be run; the same command goes on from there")
+        raise IncompleteError(f"{study.name}: {', '.join(failed)} could not be run; the same command goes on from there")
 
 
 def _jobs(study: Study, seeds: int) -> int:
@@ -157,9 +176,10 @@ def _die_with_parent() -> None:
 
 
 def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:
-    """Keep which run directory is the cell's; of an older code, the newest of the same seeds stands."""
-    path = home(study, runs) / "runs.json"
+    """Keep which run directory is the cell's; those of an older code of it are its no more."""
+    path = home(study, runs) / KEPT
     known = json.loads(path.read_text()) if path.exists() else {}
-    others = [old for old in known.get(cell, []) if Path(old).name != folder.name]
+    same_code = [old for old in known.get(cell, []) if Path(old).parent.name == folder.parent.name]
+    others = [old for old in same_code if Path(old).name != folder.name]
     text = json.dumps(known | {cell: [*others, str(folder.resolve())]}, indent=1)
     write_whole(path, lambda file: file.write(text.encode()))

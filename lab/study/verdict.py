@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 
@@ -48,33 +49,55 @@ class Verdict:
     p: float
     """The largest of the supporting p-values, or the smallest contradicting one."""
     level: float
-    parts: list[Part]
+    data: str
+    """A digest of the values that it rests on."""
 
 
-def decide(study: Study, cells: list[Cell], seeds: list[int], level: float) -> Verdict:
+def parts_of(study: Study, cells: list[Cell], seeds: list[int]) -> list[Part]:
+    """The values of every test in every environment at these seeds, before anything is decided by them.
+
+    Raises:
+        UserError: a measure that a cell does not have; cells that are not comparable.
+    """
+    places = list(dict.fromkeys(study.places.values()))
+    return [_part(test, _block(test, place, cells), seeds) for test in study.tests for place in places]
+
+
+def data_of(parts: list[Part]) -> str:
+    """A digest of the values; the same for code that gives the same numbers."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(
+            f"{part.test.words}\0{part.test.measure}\0{part.environment}\0{part.lost}\0".encode() + part.values.tobytes()
+        )
+    return whole.hexdigest()[:16]
+
+
+def decide(parts: list[Part], seeds: list[int], level: float) -> Verdict:
     """The verdict at a look.
 
     Args:
         seeds: the seeds that this look decides on.
         level: the two-sided level of the whole family of its comparisons.
-
-    Raises:
-        UserError: cells that are not comparable.
     """
-    parts = judged([part for test in study.tests for part in _parts(test, cells, seeds)])
-    word = word_of(parts, level)
-    p = min(part.contradicting_p for part in parts) if word == CONTRADICTED else max(part.supporting_p for part in parts)
-    measured = "; ".join(_measured(part, len(blocks(cells)) > 1) for part in parts)
-    return Verdict(word, measured, _grounds(word, parts, seeds, level), p, level, parts)
+    judged_parts = judged(parts)
+    word = word_of(judged_parts, level)
+    supporting = max(part.supporting_p for part in judged_parts)
+    p = min(part.contradicting_p for part in judged_parts) if word == CONTRADICTED else supporting
+    measured = "; ".join(_measured(part, len({part.environment for part in parts}) > 1) for part in judged_parts)
+    return Verdict(word, measured, _grounds(word, judged_parts, seeds, level), p, level, data_of(parts))
 
 
-def _parts(test: Hypothesis, cells: list[Cell], seeds: list[int]) -> list[Part]:
-    """The test in every environment that has its cells."""
-    mine = [group for group in blocks(cells) if set(test.weights) <= {cell.name for cell in group}]
-    if not mine:
-        refuse_incomparable([cell for cell in cells if cell.name in test.weights])
-        raise UserError(f"{test.words}: no environment has all of these cells; `varies` names what may differ between them")
-    return [_part(test, group, seeds) for group in mine]
+def _block(test: Hypothesis, place: str, cells: list[Cell]) -> list[Cell]:
+    """The test's cells in an environment; they must be comparable, or there would be a verdict without it."""
+    mine = [cell for cell in cells if cell.place == place and cell.name in test.weights]
+    groups = blocks(mine)
+    if len(groups) == 1 and len(mine) == len(test.weights):
+        return mine
+    refuse_incomparable(mine)
+    where = f" in {place}" if place else ""
+    have = ", ".join(cell.name for cell in cells if cell.place == place)
+    raise UserError(f"{test.words}: there is not one cell of each name{where} ({have}); `varies` says what may differ")
 
 
 def _part(test: Hypothesis, group: list[Cell], seeds: list[int]) -> Part:
@@ -97,36 +120,37 @@ def _lost(cells: list[Cell], measure: str, missing: list[int]) -> str:
 
 
 def judged(parts: list[Part]) -> list[Part]:
-    """The parts with their p-values, corrected over all of them."""
+    """The parts with their p-values, corrected over all of them; one that lost a seed says nothing, but counts."""
     from lab.statistics import holm
 
-    whole = [part for part in parts if not part.lost and len(part.values) > 1]
-    supporting = holm([min(1.0, 2 * _supporting(part)) for part in whole])
-    contradicting = holm([min(1.0, 2 * _contradicting(part)) for part in whole])
-    found = {
-        id(part): replace(part, supporting_p=float(p), contradicting_p=float(q))
-        for part, p, q in zip(whole, supporting, contradicting, strict=True)
-    }
-    return [found.get(id(part), part) for part in parts]
+    supporting = holm([min(1.0, 2 * _supporting(part)) for part in parts])
+    contradicting = holm([min(1.0, 2 * _contradicting(part)) for part in parts])
+    return [
+        replace(part, supporting_p=float(p), contradicting_p=float(q))
+        for part, p, q in zip(parts, supporting, contradicting, strict=True)
+    ]
 
 
 def _supporting(part: Part) -> float:
-    """One-sided p of the claim: the exact sign-flip test of the difference against the margin."""
-    above = _above(part.values, part.threshold)
-    return max(above, _above(-part.values, part.threshold)) if part.test.kind == "equivalence" else above
+    """One-sided p of the claim: exact sign-flip tests of the difference against the margin."""
+    from lab.statistics import equivalent, superior
+
+    if part.lost or len(part.values) < 2:
+        return 1.0
+    return (
+        equivalent(part.values, part.test.margin) if part.test.kind == "equivalence" else superior(part.values, part.threshold)
+    )
 
 
 def _contradicting(part: Part) -> float:
     """One-sided p of the claim's contrary."""
+    from lab.statistics import superior
+
+    if part.lost or len(part.values) < 2:
+        return 1.0
     if part.test.kind == "equivalence":
-        return min(_above(part.values, part.test.margin), _above(-part.values, part.test.margin))
-    return _above(-part.values, -part.threshold)
-
-
-def _above(values: np.ndarray, threshold: float) -> float:
-    from lab.statistics import sign_flip
-
-    return sign_flip(values, shift=threshold, alternative="greater").p
+        return min(superior(part.values, part.test.margin), superior(-part.values, part.test.margin))
+    return superior(-part.values, -part.threshold)
 
 
 def word_of(parts: list[Part], level: float) -> str:
@@ -137,7 +161,7 @@ def word_of(parts: list[Part], level: float) -> str:
 
 
 def _measured(part: Part, several: bool) -> str:
-    """``er better than naive in forgetting: .147 [.125, .170], p = .002, 10 seeds``."""
+    """``er better than naive in forgetting: better by +0.147 [+0.125, +0.170] (margin 0.05), p = .002, 10 seeds``."""
     from lab.statistics import paired
 
     where = f" ({part.environment})" if several else ""
@@ -146,7 +170,7 @@ def _measured(part: Part, several: bool) -> str:
     if part.lost or len(part.values) < 2:
         return f"{what}: {part.lost or 'fewer than two seeds'}"
     found = paired(part.values)
-    size = f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    size = f"better by {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
     return f"{what}: {size}{margin}, p {_p(part)}, {found.seeds} seeds"
 
 
@@ -157,8 +181,11 @@ def _p(part: Part) -> str:
 
 
 def _grounds(word: str, parts: list[Part], seeds: list[int], level: float) -> str:
+    """The test, its level, its seeds and what it assumes; for an undecided claim, what would decide."""
     family = f", Holm's correction over {len(parts)}" if len(parts) > 1 else ""
     test = f"sign-flip test paired by seed, two-sided level {level:.3g}{family}, {len(seeds)} seeds ({spans(seeds)})"
+    if any(part.test.margin for part in parts):
+        test += ", differences taken to be symmetric about the margin"
     if word != UNDECIDED:
         return test
     lost = "; ".join(dict.fromkeys(part.lost for part in parts if part.lost))
@@ -167,20 +194,17 @@ def _grounds(word: str, parts: list[Part], seeds: list[int], level: float) -> st
 
 def _wanting(parts: list[Part], level: float) -> str:
     """How many seeds would decide what these did not, by the part that wants most."""
-    from lab.statistics import seeds_needed
-
-    open_parts = [part for part in parts if part.supporting_p > level]
-    needs = [_needed(part, seeds_needed, level / len(parts)) for part in open_parts]
+    needs = [_needed(part, level / len(parts)) for part in parts if part.supporting_p > level]
     most = max(needs, key=lambda need: need.seeds)
     if math.isinf(most.seeds):
-        return "the difference lies on the margin: no number of seeds would decide it"
+        return "the difference lies on the margin, or the level is beyond reach: no number of seeds would decide it"
     between = f"{most.low:.0f} to {'no bound' if math.isinf(most.high) else f'{most.high:.0f}'}"
     return f"about {most.seeds:.0f} seeds would decide a difference like this with 80 % power (95 % interval: {between})"
 
 
-def _needed(part: Part, seeds_needed, level: float):
-    """Of the two edges of an equivalence, the nearer one asks for most."""
-    if part.test.kind != "equivalence":
-        return seeds_needed(part.values, margin=part.threshold, alpha=level)
-    edges = [seeds_needed(part.values, margin=edge, alpha=level) for edge in (-part.test.margin, part.test.margin)]
-    return max(edges, key=lambda need: need.seeds)
+def _needed(part: Part, level: float):
+    from lab.statistics import seeds_for_equivalence, seeds_needed
+
+    if part.test.kind == "equivalence":
+        return seeds_for_equivalence(part.values, part.test.margin, alpha=level)
+    return seeds_needed(part.values, margin=part.threshold, alpha=level)

@@ -2,67 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UserError
 from lab.tracking.outbox import Place
+from lab.tracking.patience import Patience, Unanswered
 from lab.tracking.sending import IDENTITY, PARENT
 
 FILES = ("results.json", "accuracy.npz")
 
 
 def fetch(settings: dict[str, Any], query: str, folder: Path) -> Iterator[Path]:
-    """The results of an experiment's finished cells, each in a folder of its own below ``folder``.
+    """The results of an experiment's cells, each in a folder of its own below ``folder``, the oldest first; the folder of one
+    that is not finished, or has lost its results, is empty.
 
     Args:
         settings: the configuration's ``tracking``: ``uri``, ``experiment`` and ``timeout``.
         query: MLflow's filter, ``params.strategy = 'er'``; empty for all.
 
     Raises:
-        UserError: there is no such experiment, the filter is wrong, the store does not answer.
+        UserError: there is no such store or experiment, the filter is wrong, the store does not answer.
     """
     place = Place.of(settings)
-    client, experiment = _opened(place, settings["timeout"])
-    for run in _parents(client, experiment, query):
-        target = folder / run.info.run_id
-        target.mkdir()
-        for file in client.list_artifacts(run.info.run_id):
-            if file.path in FILES:
-                client.download_artifacts(run.info.run_id, file.path, str(target))
+    if place.file and not place.file.exists():
+        raise UserError(f"tracking.uri={place.shown}: there is no store")
+    source = Source.opened(place, settings["timeout"])
+    for run in source.cells(query):
+        name = re.sub(r"[^\w.-]+", "-", run.info.run_name or "run").strip("-")
+        target = folder / "mlflow" / f"{name}-{run.info.run_id[:8]}"
+        target.mkdir(parents=True)
+        if run.info.status == "FINISHED":
+            source.download(run.info.run_id, target)
         yield target
 
 
-def _opened(place: Place, timeout: float) -> tuple[Any, str]:
-    from lab.tracking.patience import Patience, Unanswered
-    from lab.tracking.store import Store
+@dataclass(frozen=True)
+class Source:
+    """An experiment in a store that is read."""
 
-    if place.file and not place.file.exists():
-        raise UserError(f"tracking.uri={place.shown}: there is no store")
-    patience = Patience(timeout)
-    store = Store(place, patience)
-    try:
-        found = patience.watch(lambda: store.client.get_experiment_by_name(place.experiment))
+    place: Place
+    timeout: float
+    client: Any
+    experiment: str
+
+    @classmethod
+    def opened(cls, place: Place, timeout: float) -> Source:
+        """The experiment that the place names."""
+        from lab.tracking.store import Store
+
+        store = Store(place, Patience(timeout))
+        source = cls(place, timeout, store, "")
+        found = source.asked(lambda: store.client.get_experiment_by_name(place.experiment))
         if found is None:
-            names = ", ".join(patience.watch(store.experiments))
+            names = ", ".join(source.asked(store.experiments))
             raise UserError(f"--experiment {place.experiment}: there is none in {place.shown}. There are {names}")
-    except Unanswered as error:
-        raise UserError(f"tracking.uri={place.shown}: {error}") from None
-    return store.client, found.experiment_id
+        return cls(place, timeout, store.client, found.experiment_id)
 
+    def asked(self, job: Callable[[], Any], blamed: str = "") -> Any:
+        """What the store answers, within the time that is allowed; what it refuses is ``blamed``, or else the store itself."""
+        from mlflow.exceptions import MlflowException
 
-def _parents(client: Any, experiment: str, query: str) -> Iterator[Any]:
-    """The experiment's finished cells that the filter lets through, the oldest first."""
-    from mlflow.exceptions import MlflowException
-
-    page = None
-    while page is None or page:
         try:
-            found = client.search_runs([experiment], query, order_by=["attributes.start_time ASC"], page_token=page)
-        except MlflowException as error:
-            raise UserError(f"--filter {query}: {str(error).splitlines()[0]}") from None
-        page = found.token or ""
-        for run in found:
-            if run.info.status == "FINISHED" and IDENTITY in run.data.tags and PARENT not in run.data.tags:
-                yield run
+            return Patience(self.timeout).watch(job)
+        except Unanswered as error:
+            raise UserError(f"tracking.uri={self.place.shown}: {error}") from None
+        except (MlflowException, OSError) as error:
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(f"{blamed or f'tracking.uri={self.place.shown}'}: {line}") from None
+
+    def cells(self, query: str) -> Iterator[Any]:
+        """The experiment's cells that the filter lets through."""
+        page, order = None, ["attributes.start_time ASC"]
+        self.asked(lambda: self.client.search_runs([self.experiment], max_results=1))  # so that what fails next is the filter
+        search = partial(self.client.search_runs, [self.experiment], query, order_by=order)
+        while page is None or page:
+            found = self.asked(partial(search, page_token=page), f"--filter {query}" if query else "")
+            page = found.token or ""
+            yield from (run for run in found if IDENTITY in run.data.tags and PARENT not in run.data.tags)
+
+    def download(self, run: str, target: Path) -> None:
+        """The run's results, as far as it has them."""
+        names = self.asked(lambda: [file.path for file in self.client.list_artifacts(run)])
+        for name in FILES:
+            if name in names:
+                self.asked(partial(self.client.download_artifacts, run, name, str(target)))

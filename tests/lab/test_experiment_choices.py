@@ -96,9 +96,10 @@ def test_many_tasks_lie_beside_the_json(tmp_path):
     accuracy = np.random.default_rng(0).random((1, 103, 102))
     points = list(range(103))
     curves = {"steps": points, "task": points, "accuracy": np.random.default_rng(1).random((1, 103, 102))}
-    cost = {"resumed_from_step": None}
+    config = {"strategy": {"naive": {}}, "environment": {"_target_": "environments.split.Split"}}
+    cost = {"resumed_from_step": None, "wall_seconds": 1.0}
     for without in (None, accuracy / 2):
-        save(Results({}, [0], accuracy, curves, [None], cost, accuracy_without_task=without), tmp_path)
+        save(Results(config, [0], accuracy, curves, [None], cost, accuracy_without_task=without), tmp_path)
         assert (tmp_path / "results.json").stat().st_size < 5_000
         again = load(tmp_path)
         np.testing.assert_array_equal(again.accuracy, accuracy)

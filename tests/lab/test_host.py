@@ -64,9 +64,7 @@ def test_in_turn_too(scenario):
         step_on_meta(learner, block)
 
 
-@pytest.mark.parametrize(
-    ("name", "frozen", "stack"), [("mlp", False, True), ("cnn_batch", True, True), ("seen", True, False)]
-)
+@pytest.mark.parametrize(("name", "frozen", "stack"), [("mlp", False, True), ("cnn_batch", True, True), ("seen", True, False)])
 def test_whole_blocks_and_what_is_noted_of_their_losses(name, frozen, stack):
     """All that :meth:`~lab.learner.ContinualLearner.advance` does, also where a member was left out because it diverged."""
 

@@ -263,7 +263,7 @@ def test_resume_is_told_in_the_results(tmp_path, reference):
 
 
 def test_stopped_early_is_incomplete_and_goes_on(tmp_path, reference):
-    from lab.experiment import IncompleteError
+    from lab.errors import IncompleteError
 
     config = small(*CELL, f"paths.runs={tmp_path}", "trainer.max_steps=17")
     folder = Experiment(config).folder

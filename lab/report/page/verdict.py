@@ -7,7 +7,7 @@ from typing import Any
 from lab.comparison.cells import spans
 from lab.comparison.findings import Comparison, Difference
 from lab.report.page.facts import Table
-from lab.report.sheets import decimals, within, written_p
+from lab.report.sheets import decimals, relation, within, written_p
 
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
@@ -35,11 +35,12 @@ def of_study(study: dict[str, Any], title: str) -> dict[str, Any]:
 
 def _declared(study: dict[str, Any]) -> Any:
     """``(what, which)``: what was declared before anything was run."""
-    for test in study.get("tests") or ([study["test"]] if study.get("test") else []):
+    declared = study.get("declaration") or {}
+    for test in declared.get("tests", []):
         yield "test", _test(test)
-    if study.get("alpha") is not None:
-        kept = f", of which {study['reserve']:g} is kept for extensions" if study.get("reserve") else ""
-        yield "level", f"{study['alpha']:g}{kept}"
+    if declared.get("alpha") is not None:
+        kept = f", of which {declared['reserve']:g} is kept for looks not declared" if declared.get("reserve") else ""
+        yield "level", f"{declared['alpha']:g}{kept}"
     if study.get("seeds"):
         yield "seeds", f"{len(study['seeds'])}: {spans(study['seeds']).partition(' ')[2]}"
     if study.get("minutes"):
@@ -48,9 +49,8 @@ def _declared(study: dict[str, Any]) -> Any:
 
 
 def _test(test: dict[str, Any]) -> str:
-    words = test.get("words") or " than ".join(str(test[key]) for key in ("better", "than") if test.get(key))
-    parts = [words, test.get("measure"), test.get("kind"), f"margin {test['margin']:g}" if test.get("margin") else None]
-    return ", ".join(str(part).replace("_", " ") for part in parts if part)
+    parts = [test["words"], test["measure"].replace("_", " "), test["kind"], f"margin {test['margin']:g}"]
+    return ", ".join(parts[: None if test["margin"] else -1])
 
 
 def _looks(looks: list[dict[str, Any]]) -> Table | None:
@@ -62,9 +62,9 @@ def _looks(looks: list[dict[str, Any]]) -> Table | None:
 def _look(number: int, look: dict[str, Any]) -> list[str]:
     seeds = spans(look["seeds"]).partition(" ")[2] if look.get("seeds") else "-"
     small = [written_p(float(look[key])) if look.get(key) is not None else "-" for key in ("p", "level")]
-    kind = f" ({look['kind']}{', again' if look.get('again') else ''})" if look.get("kind") else ""
+    kind = f" ({look['kind']})" if look.get("kind") else ""
     when = [str(look.get("date") or "-"), str(look.get("commit") or "-")[:7]]
-    return [f"{look.get('look', number)}{kind}", seeds, *small, str(look.get("verdict", "-")), *when]
+    return [f"{number}{kind}", seeds, *small, str(look.get("verdict", "-")), *when]
 
 
 def answers(comparison: Comparison) -> list[tuple[str, str]]:
@@ -83,9 +83,7 @@ def _answer(row: Difference, alpha: float, places: int, several: bool) -> str:
     """``er has less forgetting than naive: -0.391 [-0.430, -0.352], p = .004 after Holm's correction, 10 seeds``"""
     found, metric = row.paired, row.metric.replace("_", " ")
     told = f"has {'more' if found.difference > 0 else 'less'} {metric} than {row.baseline}"
-    words = told if row.p_holm < alpha else f"cannot be told from {row.baseline} by {metric}"
-    p = written_p(row.p_holm)
-    p = f"p < {p[1:]}" if p.startswith("<") else f"p = {p}"
+    words = told if row.p_holm <= alpha else f"cannot be told from {row.baseline} by {metric}"
     where = f" ({row.environment})" if several else ""
     size = within(found.difference, found.low, found.high, places)
-    return f"{row.cell} {words}{where}: {size}, {p} after Holm's correction, {len(row.seeds)} seeds"
+    return f"{row.cell} {words}{where}: {size}, p {relation(row.p_holm)} after Holm's correction, {len(row.seeds)} seeds"

@@ -62,7 +62,7 @@ def test_a_study_gives_its_own_names(runs, capfd, monkeypatch):
     monkeypatch.setattr(question, "find", lambda name: study)
     running.home(study, runs).mkdir(parents=True)
     kept = {"plain": [str(runs / "n" / "seeds")], "replay": [str(runs / "e" / "seeds")]}
-    (running.home(study, runs) / "runs.json").write_text(json.dumps(kept))
+    (running.home(study, runs) / running.KEPT).write_text(json.dumps(kept))
     found = json.loads(lab(capfd, "mine", "--baseline", "plain", "--json")[1])
     assert [row["cell"] for row in found["cells"]] == ["plain", "replay", "plain", "replay"]
 
@@ -166,14 +166,55 @@ def test_all_files_corrupt(tmp_path, capfd, monkeypatch):
 
 def test_not_comparable_is_refused_and_then_done_when_told(runs, capfd):
     folder(runs, "m", ER, "strategy=er", "batch_size=7", cell="m")
-    shutil_free = (runs / "e" / "seeds" / "results.json").unlink  # er at batch 7 is then alone
-    shutil_free()
+    (runs / "e" / "seeds" / "results.json").unlink()  # er at batch 7 is then alone
     status, _, err = lab(capfd, "runs")
     assert status == 2
     assert "are not comparable: batch_size is" in err
     assert "--varies batch_size" in err
     found = json.loads(lab(capfd, "runs", "--varies", "batch_size", "--json")[1])
     assert [row["cell"] for row in found["differences"]] == ["er", "er"]
+
+
+def test_streams_may_be_what_is_compared(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder(Path("runs"), "n", NAIVE, cell="n")
+    folder(Path("runs"), "e", ER, "strategy=er", "environment.tasks=4", cell="e")
+    assert lab(capfd, "runs")[0] == 2
+    found = json.loads(lab(capfd, "runs", "--varies", "environment", "--json", "--metric", "accuracy")[1])
+    assert [row["difference"] for row in found["differences"]] == [pytest.approx(0.1)]
+    assert any("environment: differs between cells; pairs of seeds may share little" in note for note in found["notes"])
+
+
+def test_seeds_that_are_no_repetitions_are_told(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [f"seed_for.{name}=0" for name in ("stream", "initialisation", "order")]
+    folder(Path("runs"), "n", NAIVE, *words, cell="n")
+    folder(Path("runs"), "e", ER, "strategy=er", *words, cell="e")
+    notes = json.loads(lab(capfd, "runs", "--json")[1])["notes"]
+    assert any("are all fixed: the seeds are copies of each other" in note for note in notes)
+
+
+def test_a_folder_without_runs_is_told_beside_others(runs, capfd):
+    Path("empty").mkdir()
+    status, _, err = lab(capfd, "runs", "empty")
+    assert (status, "empty: holds no run" in err) == (2, True)
+
+
+def test_where_runs_lie_on_this_machine_is_not_told(runs, capfd):
+    save(results(ER[:4], "strategy=er", cell="e"), runs / "n")
+    out = lab(capfd, str(runs.resolve()), "--json")[1]
+    assert "seeds 0-3 of runs/n are in runs/e/seeds too, and taken from there" in json.loads(out)["notes"]
+    assert str(runs.resolve()) not in out
+
+
+@pytest.mark.parametrize("broken", [{"provenance": None}, {"config": {"strategy": {"er": {}}, "environment": {}}}, {"cost": {}},
+                                    {"curves": {"steps": [1], "task": [1], "accuracy": [[[1.0]]]}}])  # fmt: skip
+def test_parts_of_a_file_that_are_none_leave_it_out(runs, capfd, broken):
+    content = json.loads((runs / "n" / "seeds" / "results.json").read_text()) | broken
+    (runs / "odd").mkdir()
+    (runs / "odd" / "results.json").write_text(json.dumps(content))
+    left = json.loads(lab(capfd, "runs", "--json")[1])["left_out"]
+    assert any("runs/odd/results.json: is not a results file of this lab" in line for line in left)
 
 
 def test_a_single_seed_says_what_it_cannot_say(tmp_path, capfd, monkeypatch):

@@ -149,4 +149,4 @@ def test_one_cell_alone_is_summarised():
 def test_other_commits_are_told():
     runs = [Run("a", results(NAIVE)), Run("b", results(ER, "strategy=er"))]
     runs[1].results.provenance["commit"] = "1234567890"
-    assert "the cells were not all run with the same commit (1234567, abc1234)" in compare(cells_of(runs), ["accuracy"]).notes
+    assert "not everything was run with the same commit (1234567, abc1234)" in compare(cells_of(runs), ["accuracy"]).notes

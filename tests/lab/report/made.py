@@ -43,7 +43,7 @@ def _curves(accuracy, joint, points=6):
 
 def cell(name="er", environment="digits", **given):
     """A cell; ``given`` goes to :func:`results`."""
-    return Cell(name, environment, results(**given), (Path(name),), Settings({"environment.name": environment}, {}, ""))
+    return Cell(name, environment, results(**given), (Path(name),), Settings({"environment.name": environment}, {}, {}, ""))
 
 
 def summary(name, mean=0.5, metric="accuracy", environment="digits", seeds=(0, 1, 2), without=""):

@@ -21,8 +21,11 @@ STUDY = {
     "verdict": "undecided",
     "measured": "er better than naive in forgetting: +0.010 [-0.050, +0.070]",
     "decides": "sign-flip test at level .04; 23 seeds would decide",
-    "tests": [{"kind": "superiority", "measure": "forgetting", "margin": 0.02, "words": "er better than naive"}],
-    "alpha": 0.05,
+    "declaration": {
+        "tests": [{"kind": "superiority", "measure": "forgetting", "margin": 0.02, "words": "er better than naive"}],
+        "alpha": 0.05,
+        "reserve": 0.01,
+    },
     "seeds": [0, 1, 2, 3],
     "scale": "a thousandth of the benchmark",
     "minutes": {"declared": 20, "measured": 18.2},

@@ -5,9 +5,10 @@ import webbrowser
 
 import pytest
 
-from lab.comparison import gathering
+from lab.comparison import cells_of, compare
+from lab.comparison.gathering import gather
 from lab.report.command import main
-from lab.study import record
+from lab.study import record, reporting
 
 from ..comparison.material import folder
 from .pages import Parsed
@@ -51,15 +52,31 @@ def test_the_page_goes_where_it_is_wanted_and_opens(runs, monkeypatch, given):
 
 
 def test_a_study_is_reported_with_its_verdict(runs, monkeypatch):
-    known = {"name": "replay_digits", "claim": "A claim.", "verdict": "undecided", "measured": "Something.", "looks": []}
+    look = {"kind": "extension", "seeds": [2, 3], "p": 0.5, "level": 0.005, "verdict": "undecided", "date": "2026-01-02"}
+    known = {
+        "name": "replay_digits",
+        "verdict": "undecided",
+        "measured": "Something.",
+        "seeds": [2, 3],
+        "command": "lab study x",
+    }
+    known |= {"claim": "Replay.", "looks": [look], "declaration": {}}
     (runs.parent / "record.json").write_text(json.dumps(known))
-    finished = {path.parent: name for path, name in zip(sorted(runs.rglob("results.json")), ["naive", "er"], strict=True)}
+    asked = []
+
+    def compared(study, seeds, folder):
+        asked.append(seeds)
+        found = cells_of(gather([str(runs)]).runs)
+        return found, compare(found, ["accuracy"])
+
     monkeypatch.setattr(record, "place", lambda study: runs.parent / "record.json")
-    monkeypatch.setattr(gathering, "_take", lambda word, where, found: [found.add(*run) for run in finished.items()])
-    assert main(["replay_digits"]) == 0
-    said = Parsed(runs.parent / "report.html").text()
-    assert "A claim." in said
+    monkeypatch.setattr(reporting, "compared", compared)
+    assert main(["replay_digits", "--output", "study.html"]) == 0
+    said = Parsed(runs.parent / "study.html").text()
+    assert "replay of 500 samples forgets less" in said
     assert "Undecided Something." in " ".join(said.split())
+    assert asked == [[2, 3]]  # those that the verdict rests on, and no others
+    assert main(["replay_digits", "--metric", "accuracy"]) == 2
 
 
 MISTAKES = {

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from lab.statistics import detectable, paired, seeds_needed, sign_flip, smallest_p
+from lab.statistics import detectable, paired, seeds_for_equivalence, seeds_needed, sign_flip, smallest_p
 
 
 def differences(effect, n=10):
@@ -22,6 +23,11 @@ def test_the_smallest_p():
     assert smallest_p(10) == 2 / 1024 == sign_flip(np.arange(1, 11)).p
     assert smallest_p(10, 4) == 8 / 1024
     assert smallest_p(2, 4) == smallest_p(0) == 1.0
+
+
+def test_beyond_the_exact_test_it_is_what_random_flips_can_give():
+    assert smallest_p(25) == 2e-5 >= sign_flip(np.ones(25)).p
+    assert seeds_needed(differences(9.0), alpha=1e-5).seeds == math.inf
 
 
 @pytest.mark.parametrize("seeds", [6, 10, 20, 300])
@@ -42,11 +48,25 @@ def test_seeds_needed_are_the_fewest_with_the_power(effect):
     assert found.low <= found.seeds <= found.high
 
 
-def test_one_sided_seeds_and_a_margin():
-    found = seeds_needed(differences(0.2), margin=-0.3, alternative="greater")
-    assert found.seeds == math.ceil(TTestPower().solve_power(0.5, alpha=0.05, power=0.8, alternative="larger"))
-    assert found.seeds < seeds_needed(differences(0.2), margin=-0.3).seeds
-    assert seeds_needed(differences(0.2), margin=0.5, alternative="greater").seeds == math.inf
+def test_seeds_to_tell_from_a_margin():
+    found = seeds_needed(differences(0.2), margin=-0.3)
+    assert found.seeds == math.ceil(TTestPower().solve_power(0.5, alpha=0.05, power=0.8))
+
+
+def test_equivalence_asks_for_both_edges():
+    """Of a difference of none, within half a standard deviation: simulated, the t tests of both edges have the power."""
+    seeds = seeds_for_equivalence(differences(0.0), 0.5, alpha=0.04).seeds
+    values = np.random.default_rng(0).normal(size=(4000, int(seeds)))
+    t, edge = values.mean(1) / values.std(1, ddof=1) * seeds**0.5, 0.5 / values.std(1, ddof=1) * seeds**0.5
+    found = (np.minimum(t + edge, edge - t) >= stats.t.isf(0.02, seeds - 1)).mean()
+    assert 0.78 < found < 0.84
+    assert seeds > seeds_needed(differences(0.0), margin=0.5, alpha=0.04).seeds
+
+
+def test_equivalence_beyond_the_edge_is_told_from_the_edge():
+    assert seeds_for_equivalence(differences(1.0), 0.4).seeds == seeds_needed(differences(1.0), margin=0.4).seeds
+    assert seeds_for_equivalence(np.full(5, 0.4), 0.4).seeds == math.inf
+    assert seeds_for_equivalence(differences(0.5), 0.4).high == math.inf, "its interval holds the edge"
 
 
 def test_the_interval_is_that_of_the_effect():
@@ -60,7 +80,6 @@ def test_the_interval_is_that_of_the_effect():
 def test_never_fewer_than_the_sign_flip_test_needs():
     assert seeds_needed(differences(9.0)).seeds == 6  # 2 / 2^6 < .05 < 2 / 2^5
     assert seeds_needed(differences(9.0), alpha=0.05 / 8).seeds == 9
-    assert seeds_needed(differences(9.0), alternative="greater").seeds == 5
 
 
 @pytest.mark.filterwarnings("error")
@@ -79,8 +98,6 @@ def test_what_is_refused():
         detectable(1.0, 10, alpha=0.9)
     with pytest.raises(ValueError, match="needs two"):
         seeds_needed([1.0, np.nan])
-    with pytest.raises(ValueError, match="two-sided or greater"):
-        seeds_needed([1.0, 2.0], alternative="less")
 
 
 @settings(max_examples=50, deadline=None)

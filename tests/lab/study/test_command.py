@@ -137,14 +137,60 @@ def test_a_cell_that_fails_leaves_the_others_run_and_no_verdict(here, capfd):
     assert not Path("docs").exists()
 
 
-def test_other_code_on_the_same_seeds_is_a_look_again(here, capfd):
+def test_other_numbers_of_other_code_are_a_look_that_nobody_declared(here, capfd):
     here.study()
     lab(capfd, "mine")
     here.code, here.gain = "d", -0.1
     lab(capfd, "mine")
     first, second = here.record()["looks"]
-    assert (first["verdict"], second["verdict"], second["again"]) == ("supported", "contradicted", 1)
+    assert (first["verdict"], first["level"]) == ("supported", 0.04)
+    assert (second["kind"], second["verdict"], second["level"]) == ("changed", "contradicted", 0.005)
     assert here.record()["verdict"] == "contradicted"
+    here.code, here.gain = "e", 0.1  # and back to the first numbers: that is seen, and paid for, too
+    lab(capfd, "mine")
+    assert [look["level"] for look in here.record()["looks"]] == [0.04, 0.005, 0.0025]
+    assert here.record()["verdict"] == "supported"
+
+
+def test_the_same_numbers_of_other_code_are_no_new_look(here, capfd):
+    here.study()
+    lab(capfd, "mine")
+    here.code = "d"
+    lab(capfd, "mine")
+    assert len(here.trained) == 4
+    assert len(here.record()["looks"]) == 1
+
+
+def test_other_numbers_of_the_same_code_are_written_down_and_cost_nothing(here, capfd):
+    """Another machine computes otherwise in the last digits; its user chose nothing."""
+    here.study()
+    lab(capfd, "mine", "--runs", "here")
+    here.gain += 1e-7
+    lab(capfd, "mine", "--runs", "there")
+    assert [(look["kind"], look["level"]) for look in here.record()["looks"]] == [("declared", 0.04), ("repeated", 0.04)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [({"seeds": 14}, "seeds, looks"), ({"reserve": 0.0}, "reserve"), ({"test": GOOD["test"] | {"margin": 0.01}}, "tests"),
+     ({"cells": GOOD["cells"] | {"er": ["strategy=er", "strategy.er.memory=9"]}}, "cells")],
+)  # fmt: skip
+def test_a_study_that_is_changed_after_a_look_is_another_study(here, capfd, changed, key):
+    here.study()
+    lab(capfd, "mine")
+    here.study(**changed)
+    status, out, err = lab(capfd, "mine")
+    assert (status, out) == (2, "")
+    assert f"mine.yaml: {key}: changed since the first look" in err
+    assert len(here.record()["looks"]) == 1
+
+
+def test_words_of_a_study_may_change_after_a_look(here, capfd):
+    here.study()
+    lab(capfd, "mine")
+    here.study(claim="replay forgets less", minutes=2, metrics=["forgetting"])
+    assert lab(capfd, "mine")[0] == 0
+    assert here.record()["claim"] == "replay forgets less"
 
 
 def test_looks_declared_beforehand_stop_early_and_share_the_level(here, capfd):
@@ -203,7 +249,12 @@ def test_each_extension_gets_half_of_what_is_left(here, capfd):
         (("mine", "--extend", "1"), "--extend=1: expected a number of fresh seeds from 2 on"),
         (("mine", "optimizer.lr=1"), "optimizer.lr=1: would change the declared study"),
         (("mine", "seeds=3"), "seeds=3: would change the declared study"),
-        (("mine", "trainer.precision=64"), "trainer.precision=64: would change the declared study"),
+        (("mine", "trainer.precision=64"), "would change the declared study: trainer.precision"),
+        (("mine", "trainer={precision:64}"), "would change the declared study: trainer.precision"),
+        (("mine", "trainer.max_steps=5"), "would change the declared study: trainer.max_steps"),
+        (("mine", "~tracking"), "~tracking: would change the declared study"),
+        (("mine", "--jobs", "0"), "--jobs=0: expected a number from 1 on"),
+        (("mine", "--jobs", "-1"), "--jobs=-1: expected a number from 1 on"),
         (("mien",), "lab study mien: there is none. Did you mean mine"),
     ],
 )
@@ -221,13 +272,50 @@ def test_no_reserve_no_extension(here, capfd):
     here.study(test=GOOD["test"] | {"margin": 0.0}, reserve=0)
     assert "level 0.05" in lab(capfd, "mine")[1]
     status, _, err = lab(capfd, "mine", "--extend", "20")
-    assert (status, "the study kept no reserve" in err) == (2, True)
+    assert (status, "nothing of the reserve is left: ask a new study" in err) == (2, True)
+
+
+def test_a_study_that_was_stopped_between_its_looks_cannot_be_extended(here, capfd):
+    here.gain = 0.0
+    here.study(seeds=20, looks=[10, 20], test=GOOD["test"] | {"margin": 0.0})
+    lab(capfd, "mine")
+    record = here.record()
+    record["looks"].pop()  # as if it had been stopped after the first
+    Path("docs/results/mine.json").write_text(json.dumps(record))
+    status, _, err = lab(capfd, "mine", "--extend", "20")
+    assert (status, "its declared seeds have not all been looked at yet" in err) == (2, True)
+
+
+def test_more_seeds_of_changed_code_leave_those_of_the_old_behind(here, capfd):
+    here.gain = 0.0
+    here.study(test=GOOD["test"] | {"margin": 0.0})
+    lab(capfd, "mine")
+    here.code, here.gain = "d", 0.1
+    status, out, err = lab(capfd, "mine", "--extend", "10")
+    assert status == 0, err
+    assert "supported" in out
+
+
+def test_two_at_once_on_one_study_are_kept_apart(here, capfd):
+    from lab.workers import locked
+
+    here.study()
+    with locked(Path("runs/studies/mine")):
+        status, _, err = lab(capfd, "mine")
+    assert (status, "another process is at work" in err) == (2, True)
+
+
+def test_cost_is_the_sum_over_looks(here, capfd):
+    here.gain = 0.0
+    here.study(seeds=20, looks=[10, 20], test=GOOD["test"] | {"margin": 0.0})
+    lab(capfd, "mine")
+    assert here.record()["minutes"]["measured"] == pytest.approx(4 * 2.0 / 60, abs=0.05)
 
 
 def test_a_study_not_yet_run_cannot_be_extended(here, capfd):
     here.study()
     status, _, err = lab(capfd, "mine", "--extend", "20")
-    assert (status, "its declared seeds have not been run yet" in err) == (2, True)
+    assert (status, "its declared seeds have not all been looked at yet" in err) == (2, True)
 
 
 def test_a_record_that_cannot_be_read_is_not_overwritten(here, capfd):
@@ -272,4 +360,4 @@ def test_a_real_study_of_seconds(tmp_path, monkeypatch, capfd):
     assert status == 0, err
     assert "mine: er: done" in err
     assert "6 seeds (seeds 0-5)" in out
-    assert len(json.loads(Path("runs/studies/mine/runs.json").read_text())["naive"]) == 1
+    assert len(json.loads(Path("runs/studies/mine/.runs.json").read_text())["naive"]) == 1

@@ -47,9 +47,11 @@ def test_one_cell_against_several_is_several_tests(tmp_path):
     assert [test.words for test in tests] == ["er better than naive", "er better than joint"]
 
 
-def test_a_contrast_is_taken_as_it_is(tmp_path):
-    (test,) = read(tmp_path, test={"kind": "superiority", "contrast": {"er": 1, "naive": -1}}).tests
-    assert test.weights == {"er": 1.0, "naive": -1.0}
+@pytest.mark.parametrize(("measure", "sign"), [("accuracy", 1.0), ("forgetting", -1.0)])
+def test_of_a_contrast_more_is_better_whatever_the_measure(tmp_path, measure, sign):
+    (test,) = read(tmp_path, measure=measure, test={"kind": "superiority", "contrast": {"er": 1, "naive": -1}}).tests
+    assert test.weights == {"er": sign, "naive": -sign}
+    assert test.words == "+1 er -1 naive"
 
 
 def test_cells_are_tried_in_every_environment(tmp_path):
@@ -84,6 +86,15 @@ def test_what_a_study_must_say(tmp_path, key):
         ({"test": {"kind": "superiority", "better": "er", "than": "er"}}, "two different cells"),
         ({"test": {"kind": "superiority", "beter": "er"}}, "test.beter=er: expected one of the keys"),
         ({"looks": [5, 8]}, r"looks=\[5, 8\]: expected rising numbers of seeds, the last all of them .10"),
+        ({"looks": [4, 10]}, "seeds=4: too few to decide anything.*above the look's level of 0.0012"),
+        ({"measure": "acuracy"}, "measure=acuracy: there is no such measure. Did you mean accuracy"),
+        ({"metrics": ["aluc"]}, "metrics=aluc: there is no such measure. Did you mean aulc"),
+        ({"test": {"kind": "superiority", "contrast": {"er": 1, "naive": 1}}}, "test.contrast=.*which sum to 0"),
+        ({"test": {"kind": "superiority", "contrast": {"er": True, "naive": -1}}}, "test.contrast="),
+        ({"test": {"kind": "superiority", "better": "er", "than": "naive", "margin": float("inf")}}, "test.margin=inf"),
+        ({"minutes": 500}, "minutes=500: over 120; make the tasks, the data or the network smaller before the seeds"),
+        ({"minutes": True}, "minutes=True"),
+        ({"scale": 3}, "scale=3: expected a text"),
         ({"alpha": 2}, "alpha=2"),
         ({"reserve": 0.05}, "reserve=0.05: expected the part of alpha"),
         ({"spending": "evenly"}, "spending=evenly: expected one of obrien_fleming"),
