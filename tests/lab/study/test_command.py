@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from lab.results import save
-from lab.study import command, running
+from lab.study import command, question, running
 from tests.lab.comparison.material import results
 from tests.lab.study.test_question import GOOD
 
@@ -91,7 +92,7 @@ def test_a_broken_study_does_not_hide_the_others(here, capfd):
 
 
 def test_a_study_is_run_judged_kept_and_reported(here, reported, capfd):
-    here.study()
+    here.study(measure="forgetting")
     status, out, err = lab(capfd, "mine")
     assert status == 0, err
     assert out.splitlines()[0] == "claim     er forgets less"
@@ -100,6 +101,9 @@ def test_a_study_is_run_judged_kept_and_reported(here, reported, capfd):
     assert {"report.html", "comparison.tex", "comparison.csv", "figures"} <= {
         p.name for p in Path("runs/studies/mine").iterdir()
     }
+    walk = (Path(question.__file__).parents[2] / "docs" / "studies.md").read_text()
+    (named,) = re.findall(r"\{(figures/[^}]*)\}", walk)
+    assert (Path("runs/studies/mine") / named).exists()  # what the walk takes into the paper
     (look,) = here.record()["looks"]
     assert (look["kind"], look["verdict"], look["level"], look["seeds"]) == ("declared", "supported", 0.04, list(range(10)))
 
@@ -138,6 +142,7 @@ def test_a_cell_that_fails_leaves_the_others_run_and_no_verdict(here, capfd):
 
 
 def test_other_numbers_of_other_code_are_a_look_that_nobody_declared(here, capfd):
+    here.gain = 0.3
     here.study()
     lab(capfd, "mine")
     here.code, here.gain = "d", -0.1
@@ -146,7 +151,7 @@ def test_other_numbers_of_other_code_are_a_look_that_nobody_declared(here, capfd
     assert (first["verdict"], first["level"]) == ("supported", 0.04)
     assert (second["kind"], second["verdict"], second["level"]) == ("changed", "contradicted", 0.005)
     assert here.record()["verdict"] == "contradicted"
-    here.code, here.gain = "e", 0.1  # and back to the first numbers: that is seen, and paid for, too
+    here.code, here.gain = "e", 0.3  # and back to the first numbers: that is seen, and paid for, too
     lab(capfd, "mine")
     assert [look["level"] for look in here.record()["looks"]] == [0.04, 0.005, 0.0025]
     assert here.record()["verdict"] == "supported"
