@@ -75,6 +75,40 @@ def tracking_seconds(folder: Path, tasks: int) -> tuple[float, float]:
         return float(spent), float(rest)
 
 
+def logging_seconds(members: int, tasks: int, points: int) -> float:
+    """Sending one finished run, made up, with ``points`` a task, into a store that is not there yet, the import of MLflow and
+    all, in a process of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        code = (
+            "import sys, time\n"
+            "from pathlib import Path\n"
+            "import numpy as np\n"
+            "from lab.results import Results, save\n"
+            "from lab.tracking import publish\n"
+            "members, tasks, points = map(int, sys.argv[1:])\n"
+            "draw = np.random.default_rng(0).random\n"
+            "steps = list(range(points * tasks + 1))\n"
+            "curves = {'steps': steps, 'task': [0, *np.repeat(np.arange(1, tasks + 1), points).tolist()]}\n"
+            "curves['accuracy'] = draw((members, len(steps), tasks))\n"
+            "config = {'strategy': {'er': {}}, 'environment': {'_target_': 'environments.split.Split', 'tasks': tasks}}\n"
+            "lost, cost = [None] * members, {'wall_seconds': 1.0}\n"
+            "made = Results(config, list(range(members)), draw((members, tasks + 1, tasks)), curves, lost, cost)\n"
+            "folder = Path('runs/cell/seeds')\n"
+            "folder.mkdir(parents=True)\n"
+            "(folder / 'config.yaml').write_text('{}')\n"
+            "save(made, folder)\n"
+            "begin = time.perf_counter()\n"
+            "store = {'uri': 'sqlite:///mlflow.db', 'experiment': 'bench', 'timeout': 60, 'system_metrics': False}\n"
+            "warning = publish(folder, store)\n"
+            "print(time.perf_counter() - begin)\n"
+            "sys.exit(warning)\n"
+        )
+        numbers = map(str, (members, tasks, points))
+        done = subprocess.run([PYTHON, "-c", code, *numbers], cwd=place, capture_output=True, text=True)
+        _refuse_failure(done.returncode, done.args, done.stderr.encode())
+        return float(done.stdout.strip().splitlines()[-1])
+
+
 def _command(folder: Path, tasks: int, place: str, *more: str) -> list[str]:
     store = f"tracking.uri=sqlite:///{place}/mlflow.db"
     tracked = [] if "tracking=off" in more else [store]

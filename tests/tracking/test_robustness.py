@@ -149,12 +149,10 @@ def test_a_locked_store_costs_a_study_s_report_a_sentence(settings, tmp_path):
     assert "sent with the next `lab study replay`" in warning
 
 
-def test_twenty_members_ten_tasks_and_a_hundred_points_cost_less_than_ten_seconds(make_run, settings, client):
-    """Seconds of the processor, since tests share theirs; `docs/tracking.md` has those of the clock."""
+def test_twenty_members_ten_tasks_and_a_hundred_points_are_all_there(make_run, settings, client):
+    """What that costs is measured by `tests/benchmarks/speed.py --only tracking`."""
     folder = make_run(members=20, tasks=10, points=10)
-    began = time.process_time()
     assert publish(folder, settings) is None
-    assert time.process_time() - began < 10
     runs = client.search_runs([client.get_experiment_by_name("continual-learning").experiment_id])
     assert len(runs) == 21
     last = max((run for run in runs if PARENT in run.data.tags), key=lambda run: int(run.data.params["seed"]))
