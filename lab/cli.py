@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -38,6 +39,9 @@ exit status: 0 done, 1 ours (or incomplete), 2 yours to mend: a mistake in what 
 
 def main() -> None:
     """Entry point of the `lab` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no middle dot shows a question mark
     command, *rest = sys.argv[1:] or ["--help"]
     if command in ("-h", "--help"):
         print(USAGE)

@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = tracking_settings(given.uri, given.experiment)
         send(Path(given.runs).expanduser(), settings)
+        if given.experiment is None:
+            settings = newest(settings)
         if settings["uri"].startswith(("http://", "https://")):
             wrong = reachable(settings)
             if wrong:
@@ -56,6 +58,18 @@ def tracking_settings(uri: str | None = None, experiment: str | None = None) -> 
 
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "tracking" / "mlflow.yaml"), resolve=True)
     return settings | {key: value for key, value in (("uri", uri), ("experiment", experiment)) if value is not None}
+
+
+def newest(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with the experiment of the newest run where the configured one has none; the others are named."""
+    from lab.tracking import with_runs
+
+    found = with_runs(settings)
+    shown = settings["experiment"] if settings["experiment"] in found or not found else found[0]
+    others = [name for name in found if name != shown]
+    if others:
+        print(f"lab: this is {shown}; there are also {', '.join(others)} (--experiment NAME)", file=sys.stderr)
+    return settings | {"experiment": shown}
 
 
 def send(runs: Path, settings: dict[str, Any]) -> None:

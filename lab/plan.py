@@ -50,7 +50,7 @@ def settled(folder: Path, wish: dict, device: str, settle: Callable[[], Plan]) -
     path = folder / "plan.json"
     if path.exists():
         try:
-            plan = Plan(**json.loads(path.read_text()))
+            plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}: is not a plan of this lab ({error}); move the run directory away to begin anew") from None
         _refuse_another(plan, wish, device, folder)

@@ -14,6 +14,9 @@ import numpy as np
 from lab.errors import UserError
 from lab.metrics import measure
 
+FORMAT = 1
+"""Of the file; an older lab cannot read a newer one's."""
+
 LARGE = 100
 """Beyond this many tasks the tensors over pairs of tasks, and the curves, lie in `accuracy.npz` beside the JSON."""
 
@@ -39,7 +42,7 @@ class Results:
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
-    format: int = 1
+    format: int = FORMAT
 
     def __post_init__(self):
         if not self.metrics:
@@ -109,7 +112,9 @@ def load(folder: Path) -> Results:
     """The results of a finished run directory."""
     path = Path(folder) / "results.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        if content.get("format", FORMAT) > FORMAT:
+            raise ValueError(f"format {content['format']}: of a newer lab")
         if content["accuracy"] == "accuracy.npz":
             with np.load(Path(folder) / "accuracy.npz") as arrays:
                 content |= {name: arrays[name] for name in ("accuracy", "accuracy_without_task") if content.get(name)}
@@ -128,6 +133,10 @@ def load(folder: Path) -> Results:
         raise UserError(f"{path}: is not a results file of this lab ({error})") from None
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}: no number of JSON")
+
+
 def _sound(results: Results) -> Results:
     """Refuse what has the fields of a results file but not their shapes.
 
@@ -135,6 +144,8 @@ def _sound(results: Results) -> Results:
         ValueError: says which.
     """
     count, rows, tasks = results.accuracy.shape
+    if not all(isinstance(seed, int) for seed in results.seeds):
+        raise ValueError("its seeds are no whole numbers")
     lengths = {len(results.seeds), len(results.diverged), count, *(len(values) for values in results.metrics.values())}
     curves = results.curves and results.curves["accuracy"].shape
     if len(lengths) > 1 or rows != tasks + 1 or (curves and curves != (count, len(results.curves["steps"]), tasks)):

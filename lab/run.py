@@ -10,10 +10,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.config import CONF, check, nearest, refuse_duplicates, seeds_of
 from lab.errors import IncompleteError, UserError
+
+if TYPE_CHECKING:
+    from lab.results import Results
 
 OK, OURS, USERS = 0, 1, 2
 
@@ -184,7 +187,6 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
     from lab.progress import Progress
     from lab.report.figures import write_run_figures
     from lab.report.summary import cell_name, print_table
-    from lab.results import load
     from lab.tracking import check as check_tracking
     from lab.tracking import imported_meanwhile, sampled
 
@@ -196,12 +198,22 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
         tracking, sampling = imported_meanwhile(config["tracking"]), sampled(config["tracking"], experiment.folder)
         with sampling, tracking as meanwhile, Progress(name, shown, meanwhile) as progress:
             folder = experiment.run(progress)
-        results = load(folder)
+        results = _readable(folder)
         write_run_figures(results, folder)
     track(folder, config["tracking"])
     if table:
         print_table([(name, results)])
     return folder
+
+
+def _readable(folder: Path) -> Results:
+    """The results of a run that is finished, just now or before."""
+    from lab.results import load
+
+    try:
+        return load(folder)
+    except UserError as error:
+        raise UserError(f"{error}; remove it, and the same command trains the run again") from None
 
 
 @contextmanager

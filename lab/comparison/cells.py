@@ -75,7 +75,7 @@ def cells_of(runs: Iterable[Run], metrics: Iterable[str] = (), varies: tuple[str
     pooled: dict[tuple, list[tuple[Run, Settings]]] = {}
     for run in _named_alike(list(runs)):
         _refuse_mixed(run)
-        settings = settings_of(run.results, varies, curves)
+        settings = settings_of(run.results.config, run.results.provenance, varies, curves)
         pooled.setdefault((run.name, run.place, settings.key), []).append((run, settings))
     cells = [_merged([run for run, _ in group], group[0][1]) for group in pooled.values()]
     places = environment_names([(cell.place, cell.settings, cell.results.config) for cell in cells])
@@ -105,18 +105,27 @@ def _merged(group: list[Run], settings: Settings) -> Cell:
     """One cell of the runs, the largest first; a seed that is in several is taken once."""
     group = sorted(group, key=lambda run: -len(run.results.seeds))
     parts, notes = [], []
-    taken: dict[int, Path] = {}
+    taken: dict[int, Run] = {}
     for run in group:
         new = [seed for seed in run.results.seeds if seed not in taken]
-        for folder in dict.fromkeys(taken[seed] for seed in run.results.seeds if seed in taken):
-            again = [seed for seed in run.results.seeds if taken.get(seed) == folder]
-            notes.append(f"{spans(again)} of {shown(run.folder)} are in {shown(folder)} too, and taken from there")
-        taken |= dict.fromkeys(new, run.folder)
+        for other in {id(taken[seed]): taken[seed] for seed in run.results.seeds if seed in taken}.values():
+            again = [seed for seed in run.results.seeds if taken.get(seed) is other]
+            differ = "" if _agree(run, other, again) else "; their numbers differ"
+            notes.append(
+                f"{spans(again)} of {shown(run.folder)} are in {shown(other.folder)} too, and taken from there{differ}"
+            )
+        taken |= dict.fromkeys(new, run)
         parts += [members(run.results, new)] if new else []
     joined = parts[0] if len(parts) == 1 else join(parts, sorted(taken))
     name = group[0].name or " + ".join(joined.config["strategy"])
     origins = tuple(run.results.provenance for run in group)
     return Cell(name, "", joined, tuple(run.folder for run in group), settings, group[0].place, origins, tuple(notes))
+
+
+def _agree(one: Run, other: Run, seeds: list[int]) -> bool:
+    """Whether two runs have the same numbers for these seeds."""
+    mine, yours = members(one.results, seeds).accuracy, members(other.results, seeds).accuracy
+    return mine.shape == yours.shape and np.allclose(mine, yours, atol=1e-6, equal_nan=True)
 
 
 def blocks(cells: list[Cell]) -> list[list[Cell]]:

@@ -36,7 +36,7 @@ def _compare(given: argparse.Namespace, command: str) -> None:
     require(0 < given.alpha < 0.5, "--alpha", given.alpha, "a number between 0 and .5")
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         found = _found(given, Path(folder))
-        cells = cells_of(found.runs, given.metric or METRICS, tuple(given.varies))
+        cells = cells_of(found.runs, given.metric or METRICS, (*given.varies, *found.varies))
         metrics = given.metric or [name for name in METRICS if any(cell.has(name) for cell in cells)]
         comparison = compare(cells, metrics, given.baseline, given.margin, given.alpha, tuple(found.left_out))
         _print(comparison, "json" if given.json else given.format)
@@ -48,6 +48,9 @@ def _found(given: argparse.Namespace, folder: Path) -> Found:
     """The runs that were named, those of an MLflow experiment fetched into ``folder``."""
     from lab.comparison.gathering import Found, gather
 
+    for name in ("filter", "uri"):
+        if getattr(given, name) and not given.experiment:
+            raise UserError(f"--{name} {getattr(given, name)}: belongs to --experiment NAME, which is not given")
     if not given.experiment:
         if not given.what:
             raise UserError("lab compare: name run directories, folders, patterns or a study; or --experiment NAME of MLflow")
@@ -70,8 +73,10 @@ def _print(comparison: Comparison, form: str) -> None:
 
     from lab.report import tables
 
-    if form == "text":
-        tables.print_comparison(comparison, Console(width=None if sys.stdout.isatty() else 160))
+    if form == "text" and sys.stdout.isatty():
+        tables.print_comparison(comparison, Console())
+    elif form == "text":
+        print(tables.as_text(comparison, 160))
     else:
         print(getattr(tables, f"as_{form}")(comparison))
 

@@ -33,6 +33,7 @@ def compare(
     Raises:
         UserError: cells that are not comparable, a metric or a baseline that there is not.
     """
+    metrics = list(dict.fromkeys(metrics))  # asked for twice is tested once
     refuse_incomparable(cells)
     for metric in metrics:
         _check_metric(metric, cells)
@@ -140,21 +141,19 @@ def _unpaired(cell: Cell, base: Cell, metric: str, paired_seeds: list[int]) -> s
 
 def _tested(rows: list[Difference], margin: float | None, alpha: float) -> list[Difference]:
     """The rows with everything that depends on how many comparisons there are."""
-    count = sum(row.paired is not None for row in rows)
     corrected = holm([row.paired.p if row.paired else np.nan for row in rows])
-    rows = [replace(row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
-    rows = [_planned(row, count, alpha) if row.paired else row for row in rows]
+    # The least that Holm's correction can give is what it gives where every row is as small as its seeds can make it.
+    least = holm([smallest_p(len(row.seeds)) if row.paired else np.nan for row in rows])
+    rows = [replace(row, p_holm=float(p), smallest_p=float(q)) for row, p, q in zip(rows, corrected, least, strict=True)]
+    rows = [_planned(row, alpha) if row.paired else row for row in rows]
     return rows if margin is None else _within(rows, margin)
 
 
-def _planned(row: Difference, count: int, alpha: float) -> Difference:
-    values, level = np.array(row.values), alpha / count
-    return replace(
-        row,
-        smallest_p=smallest_p(len(values), count),
-        detectable=detectable(row.paired.sd, len(values), level),
-        needed=seeds_needed(values, alpha=level),
-    )
+def _planned(row: Difference, alpha: float) -> Difference:
+    """What these seeds can detect, and how many would resolve the difference, at the row's share of the level."""
+    values = np.array(row.values)
+    level = alpha * smallest_p(len(values)) / row.smallest_p
+    return replace(row, detectable=detectable(row.paired.sd, len(values), level), needed=seeds_needed(values, alpha=level))
 
 
 def _within(rows: list[Difference], margin: float) -> list[Difference]:

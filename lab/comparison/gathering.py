@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,10 +27,15 @@ class Found:
 
     runs: list[Run] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    varies: tuple[str, ...] = ()
+    """What the studies among them say may differ."""
 
     def add(self, folder: Path, name: str | None = None, place: str = "") -> None:
         """Take a run directory in, or note why not; one that is named twice counts once."""
         if any(run.folder.resolve() == folder.resolve() for run in self.runs):
+            return
+        if not folder.exists():
+            self.left_out.append(f"{shown(folder)}: is not there any more")
             return
         if not (folder / "results.json").exists():
             self.left_out.append(f"{shown(folder)}: not finished; the command that began it goes on")
@@ -62,10 +68,13 @@ def gather(words: list[str], runs: Path = Path("runs")) -> Found:
 
 def _take(word: str, runs: Path, found: Found) -> bool:
     """Whether the word named any run, whatever its state."""
-    from lab.study.question import find, names  # studies are made of comparisons, and not the other way round
+    from lab.study.question import find, names, read  # studies are made of comparisons, and not the other way round
 
+    if word.endswith((".yaml", ".yml")) and Path(word).is_file():
+        _take_study(read(Path(word)), runs, found)
+        return True
     places = [Path(word)] if Path(word).exists() else [Path(path) for path in sorted(glob.glob(word, recursive=True))]
-    named = [folder for place in places for folder in _run_directories(place if place.is_dir() else place.parent)]
+    named = [folder for place in places for folder in _run_directories(place)]
     for folder in named:
         found.add(folder)
     if not places and word in names():
@@ -78,6 +87,7 @@ def _take(word: str, runs: Path, found: Found) -> bool:
 def _take_study(study: Study, runs: Path, found: Found) -> None:
     from lab.study.running import folders
 
+    found.varies += study.varies
     for cell, kept in folders(study, runs).items():
         if not kept:
             found.left_out.append(f"{cell}: not run yet; lab study {study.name} goes on")
@@ -86,11 +96,16 @@ def _take_study(study: Study, runs: Path, found: Found) -> None:
 
 
 def _run_directories(place: Path) -> Iterator[Path]:
-    """The run directories in a folder, finished or not."""
+    """The run directories in a folder, finished or not, or that of a results file."""
+    if place.name == "results.json":
+        place = place.parent
     if (place / "results.json").exists() or (place / "incomplete").exists():
         yield place
         return
-    inner = sorted({file.parent for name in ("results.json", "incomplete") for file in place.rglob(name)})
-    for folder in inner:
-        if not any(re.fullmatch(OTHER_FOLDERS, part) for part in folder.relative_to(place).parts):
-            yield folder
+    seen: set[str] = set()
+    for folder, inner, files in os.walk(place, followlinks=True):
+        again = os.path.realpath(folder) in seen  # a link may lead back
+        seen.add(os.path.realpath(folder))
+        inner[:] = [] if again else sorted(name for name in inner if not re.fullmatch(OTHER_FOLDERS, name))
+        if not again and {"results.json", "incomplete"} & set(files):
+            yield Path(folder)

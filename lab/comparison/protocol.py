@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.config import NOT_IN_DIGEST, flat
-from lab.results import Results
 
 SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "seed_for", "evaluation", "data")
 """Sections of the configuration that are the question, and not an answer to it; `data` is the digest of what was trained on."""
@@ -37,20 +36,24 @@ class Settings:
         return self.code, tuple(self.protocol.items()), tuple(self.method.items())
 
 
-def settings_of(results: Results, varies: tuple[str, ...] = (), curves: bool = True) -> Settings:
-    """A run's settings; those that begin with one of ``varies`` (or all, by ``all``) are counted to the method.
+def settings_of(
+    config: dict[str, Any], provenance: dict[str, Any], varies: tuple[str, ...] = (), curves: bool = True
+) -> Settings:
+    """A run's settings, from its resolved configuration and where it comes from.
 
-    ``curves``: whether it matters how the curves inside tasks were recorded.
+    Args:
+        varies: dotted beginnings of what is counted to the method (``all``: everything).
+        curves: whether it matters how the curves inside tasks were recorded.
     """
-    config = {key: value for key, value in results.config.items() if key not in NOT_IN_DIGEST}
-    trainer = results.config.get("trainer") or {}
+    trainer = config.get("trainer") or {}
+    config = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
     config["precision"], config["callbacks"] = trainer.get("precision", "32"), trainer.get("callbacks") or {}
     whole = {key: value for key, value in flat(config) if key.rpartition(".")[2] not in PLACES}
-    whole["data"] = (results.provenance.get("data") or {}).get("digest", "?")
+    whole["data"] = (provenance.get("data") or {}).get("digest", "?")
     ignored = {key: whole.pop(key) for key in (NO_MATTER if curves else (*NO_MATTER, *OF_CURVES)) if key in whole}
     steady = {key: value for key, value in whole.items() if key.split(".")[0] in SECTIONS and not begins(key, varies)}
     method = {key: value for key, value in whole.items() if key not in steady}
-    return Settings(steady, method, ignored, results.provenance.get("cell", "?"))
+    return Settings(steady, method, ignored, provenance.get("cell", "?"))
 
 
 def begins(key: str, varies: tuple[str, ...]) -> bool:

@@ -33,6 +33,7 @@ def notes(cells: list[Cell], summaries: list[Summary], rows: list[Difference], b
     yield from _of_seeds(cells)
     yield from _too_few(rows, {(row.environment, row.metric, row.cell) for row in summaries if row.undefined})
     yield from _blind(rows, alpha)
+    yield from _unranked(cells)
     for group in blocks(cells):
         if len(group) > 1 and all(cell.name != baseline for cell in group):
             yield f"{group[0].environment}: has no {baseline}, so nothing is compared there"
@@ -63,15 +64,25 @@ def _too_few(rows: list[Difference], undefined: set[tuple[str, str, str]]) -> It
             yield f"{where}: {have}; a comparison needs two, a small p six"
 
 
+def _unranked(cells: list[Cell]) -> Iterator[str]:
+    """Cells that are not in every environment have no rank."""
+    groups = blocks(cells)
+    for name in dict.fromkeys(cell.name for cell in cells) if len(groups) > 1 else ():
+        without = [group[0].environment for group in groups if all(cell.name != name for cell in group)]
+        if without:
+            yield f"{name}: not in {'; '.join(without)}, and so without a rank"
+
+
 def _blind(rows: list[Difference], alpha: float) -> Iterator[str]:
     """Where so few seeds cannot reach the level at all, whatever they show."""
     count = sum(row.paired is not None for row in rows)
     few = sorted({len(row.seeds) for row in rows if row.paired and row.smallest_p > alpha})
     for seeds in few:
-        enough = next(n for n in range(2, 64) if smallest_p(n, count) <= alpha)
+        least = min(row.smallest_p for row in rows if row.paired and len(row.seeds) == seeds)
+        enough = next((n for n in range(2, 64) if smallest_p(n, count) <= alpha), None)
         yield (
-            f"with {seeds} seeds and {count} comparison{'s' * (count != 1)} no p below {smallest_p(seeds, count):.2g} is "
-            f"possible after correction, whatever the difference; {enough} seeds could reach {alpha:g}"
+            f"with {seeds} seeds and {count} comparison{'s' * (count != 1)} no p below {least:.2g} is possible after "
+            f"correction, whatever the difference" + (f"; {enough} seeds could reach {alpha:g}" if enough else "")
         )
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from lab.comparison.command import METRICS
 from lab.errors import UserError, require
 
+MARK = b'content="continual-learning-lab"'
+"""In the head of every page."""
+
 
 def main(arguments: list[str]) -> int:
     """Write the page and print its path; 0 done, 2 the user's mistake."""
@@ -35,7 +38,7 @@ def _of_runs(given: argparse.Namespace, command: str) -> Path:
     from lab.report.page import write_page
 
     found = gather(given.what, Path(given.runs).expanduser())
-    cells = cells_of(found.runs, given.metric or METRICS, tuple(given.varies))
+    cells = cells_of(found.runs, given.metric or METRICS, (*given.varies, *found.varies))
     metrics = given.metric or [name for name in METRICS if any(cell.has(name) for cell in cells)]
     comparison = compare(cells, metrics, given.baseline, given.margin, without=tuple(found.left_out))
     path = _place(given.output, [run.folder for run in found.runs])
@@ -50,7 +53,9 @@ def _of_study(given: argparse.Namespace) -> Path | None:
     from lab.study.reporting import compared
     from lab.study.running import home
 
-    if len(given.what) > 1 or Path(given.what[0]).exists() or given.what[0] not in question.names():
+    word = given.what[0]
+    a_file = word.endswith((".yaml", ".yml")) and Path(word).is_file()
+    if len(given.what) > 1 or not (a_file or (word in question.names() and not Path(word).exists())):
         return None
     study = question.find(given.what[0])
     kept, runs = record.load(study), Path(given.runs).expanduser()
@@ -66,10 +71,12 @@ def _of_study(given: argparse.Namespace) -> Path | None:
 
 def _place(output: str | None, folders: list[Path]) -> Path:
     """Where the user says; into the folder of a run that is alone; or else here."""
-    if output is not None:
-        path = Path(output).expanduser()
-        return path / "report.html" if path.is_dir() else path
-    return folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
+    alone = folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
+    path = alone if output is None else Path(output).expanduser()
+    path = path / "report.html" if path.is_dir() else path
+    if path.exists() and MARK not in path.read_bytes()[:2000]:
+        raise UserError(f"{path}: is there and no report of this lab; name another file, --output FILE")
+    return path
 
 
 def _title(cells: list) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lab.report.curves import settled
 from lab.report.summary import interval
-from lab.results import Results
+from lab.results import Results, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +66,10 @@ def write(figure: Figure, path: Path, dots: int = 150) -> list[Path]:
     """The figure as ``path``.png, with so many dots to the inch, and ``path``.svg."""
     files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
     path.parent.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        figure.savefig(file, dpi=dots)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # names may be in any script
+        for file in files:
+            write_whole(file, functools.partial(figure.savefig, dpi=dots, format=file.suffix[1:]))
     return files
 
 

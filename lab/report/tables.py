@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from lab.comparison.findings import Comparison
 from lab.report.latex import as_latex
 from lab.report.records import as_csv, as_json
 from lab.report.sheets import Sheet, sheets
+from lab.results import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,8 +31,12 @@ def write_tables(comparison: Comparison, folder: Path) -> list[Path]:
     written = {"md": as_markdown, "tex": as_latex, "csv": as_csv, "json": as_json}
     files = {folder / f"comparison.{kind}": text for kind, text in written.items()}
     for file, text in files.items():
-        file.write_text(text(comparison), encoding="utf-8", newline="")
+        write_whole(file, partial(_encode, text(comparison)))
     return list(files)
+
+
+def _encode(text: str, file: BinaryIO) -> None:
+    file.write(text.encode())
 
 
 def as_text(comparison: Comparison, width: int = 120) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,7 +140,8 @@ class Asking:
 
 def _again(study: Study, words: list[str]) -> str:
     """The command for others, who have their data elsewhere."""
-    return f"lab study {study.name}{' data.dir=DIR' if any(word.startswith('data.dir=') for word in words) else ''}"
+    named = study.name if study.name in question.names() else os.path.relpath(study.path)
+    return f"lab study {named}{' data.dir=DIR' if any(word.startswith('data.dir=') for word in words) else ''}"
 
 
 def _publish(study: Study, kept: dict[str, Any], runs: Path, words: list[str], as_json: bool) -> None:

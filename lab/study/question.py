@@ -33,6 +33,9 @@ OPTIONAL = {
     "scale": None,
     "metrics": [],
 }
+STUDYS = ("seeds", "paths", "tracking")
+"""Sections that a cell cannot set for itself."""
+
 LONGEST = 120
 """Minutes that a study may cost on two cores at full scale."""
 
@@ -101,6 +104,9 @@ def find(name: str) -> Study:
     if name.endswith((".yaml", ".yml")) and Path(name).is_file():
         return read(Path(name))
     files = _files()
+    named = next((folder / f"{name}.yaml" for folder in (Path("sweeps"), OWN) if (folder / f"{name}.yaml").is_file()), None)
+    if name not in files and named:
+        return read(named)  # which says what it lacks
     if name not in files:
         raise UserError(f"lab study {name}: there is none. {nearest(name, list(files))}There are {', '.join(files) or 'none'}")
     return read(files[name])
@@ -110,8 +116,8 @@ def _files() -> dict[str, Path]:
     """Studies by name: files that state a claim. Others in the folder are sweeps."""
     found: dict[str, Path] = {}
     for folder in (Path("sweeps"), OWN):
-        for path in sorted(folder.glob("*.yaml")):
-            if "\nclaim:" in "\n" + path.read_text(errors="replace"):
+        for path in sorted(file for file in folder.glob("*.yaml") if file.is_file()):
+            if "\nclaim:" in "\n" + path.read_text(encoding="utf-8-sig", errors="replace"):
                 found.setdefault(path.stem, path.resolve())
     return found
 
@@ -123,11 +129,21 @@ def read(path: Path) -> Study:
         UserError: names the file, the key, what was given and what is possible.
     """
     try:
-        given = yaml.safe_load(path.read_text())
+        given = yaml.load(path.read_text(encoding="utf-8-sig"), Strict)
         require(isinstance(given, dict), "file", type(given).__name__, "keys and values")
         return _study(path, given)
-    except (UserError, yaml.YAMLError, OSError) as error:
+    except (UserError, yaml.YAMLError, UnicodeError, OSError) as error:
         raise UserError(f"{path}: {error}") from None
+
+
+class Strict(yaml.SafeLoader):
+    """YAML in which no key is given twice: the last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        require(twice is None, str(twice), "twice", "one value")
+        return super().construct_mapping(node, deep)
 
 
 def _study(path: Path, given: dict[str, Any]) -> Study:
@@ -169,6 +185,13 @@ def _cells(given: dict[str, Any]) -> dict[str, Any]:
             key = f"{cell} @ {place}" if place else str(cell)
             words[key] = [*shared, *_list(f"environments.{place}", more), *_list(f"cells.{cell}", own)]
             own_names[key], places[key] = str(cell), str(place)
+            twin = next((other for other, known in words.items() if other != key and known == words[key]), None)
+            require(twin is None, f"cells.{cell}", words[key], f"something else than {twin}")
+            for word in words[key]:
+                section = word.lstrip("+~").split("=")[0].split(".")[0]
+                require(
+                    section not in STUDYS, f"cells.{cell}", word, "an override of the cell; seeds and paths are the study's"
+                )
     return {"words": words, "names": own_names, "places": places, "own": map(str, given["cells"])}
 
 
@@ -179,6 +202,7 @@ def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Hypothesis]:
         require(isinstance(node, dict), "test", node, "kind, better and than (or contrast), margin")
         measure = _measure("measure", node.get("measure", given["measure"]))
         others = node["than"] if isinstance(node.get("than"), list) else [node.get("than")]
+        require(bool(others), "test.than", others, "a cell, or some")
         for other in others:
             yield _test(node | {"than": other}, measure, cells)
 
@@ -201,8 +225,9 @@ def _weights(node: dict[str, Any], kind: str, measure: str, cells: list[str]) ->
     sign = -1.0 if measure in LOWER_IS_BETTER else 1.0
     if "contrast" in node:
         contrast = node["contrast"]
-        sound = isinstance(contrast, dict) and all(map(is_number, contrast.values())) and abs(sum(contrast.values())) < 1e-9
-        least = "a weight for each cell, which sum to 0, instead of better and than"
+        sound = isinstance(contrast, dict) and all(map(is_number, contrast.values())) and all(contrast.values())
+        sound = sound and abs(sum(contrast.values())) < 1e-9
+        least = "a weight for each cell, none 0, which sum to 0, instead of better and than"
         require(sound and "better" not in node and node.get("than") is None, "test.contrast", contrast, least)
         weights = {str(cell): sign * float(weight) for cell, weight in contrast.items()}
         words = " ".join(f"{weight:+g} {cell}" for cell, weight in contrast.items())
@@ -231,9 +256,9 @@ def _looks(given: Any, seeds: int) -> list[int]:
 
 def _levels(given: dict[str, Any]) -> tuple[float, float]:
     alpha, reserve = given["alpha"], given["reserve"]
-    require(isinstance(alpha, float) and 0 < alpha < 0.5, "alpha", alpha, "a number between 0 and .5")
-    sound = isinstance(reserve, (int, float)) and 0 <= reserve < alpha
-    require(sound, "reserve", reserve, f"the part of alpha kept for extensions, from 0 to below {alpha}")
+    require(is_number(alpha) and 0 < alpha < 0.5, "alpha", alpha, "a number between 0 and .5 (1e-2 is a text to YAML: 0.01)")
+    sound = is_number(reserve) and 0 <= reserve < alpha
+    require(sound, "reserve", reserve, f"the part of alpha kept for looks not declared, from 0 to below {alpha}")
     return alpha, float(reserve)
 
 

@@ -39,7 +39,7 @@ def load(study: Study) -> dict[str, Any]:
     if not path.exists():
         return {"looks": []}
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(record["looks"], list) or not isinstance(record["declaration"], dict):
             raise TypeError("looks is no list, or declaration no mapping")
         return record
@@ -139,7 +139,7 @@ def concluded(study: Study, looks: list[dict[str, Any]], minutes: float, command
         "decides": look["decides"],
         "seeds": look["seeds"],
         "scale": study.scale,
-        "minutes": {"declared": study.minutes, "measured": round(minutes, 1)},
+        "minutes": {"declared": study.minutes, "measured": float(f"{minutes:.2g}")},
         "command": command,
         "looks": looks,
         "declaration": declaration(study),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lab.comparison.cells import Cell, Run, cells_of
-from lab.comparison.protocol import PLACES
+from lab.comparison.protocol import PLACES, differences, settings_of
 from lab.config import NOT_IN_DIGEST, flat
 from lab.errors import IncompleteError, UserError, require
+from lab.metrics import FROM_CURVES
 from lab.results import load, members, write_whole
 from lab.study.question import Study
 
@@ -39,11 +41,21 @@ def folders(study: Study, runs: Path) -> dict[str, list[Path]]:
     Raises:
         UserError: the study has not been run here.
     """
-    path = home(study, runs) / KEPT
-    if not path.exists():
+    known = _kept(study, runs)
+    if known is None:
         raise UserError(f"{study.name}: has not been run into {runs} yet; lab study {study.name} runs it")
-    known = json.loads(path.read_text())
-    return {cell: [Path(folder) for folder in known.get(cell, [])] for cell in study.words}
+    return {cell: [runs / folder for folder in known.get(cell, [])] for cell in study.words}
+
+
+def _kept(study: Study, runs: Path) -> dict[str, list[str]] | None:
+    """The run directories by cell, as seen from ``runs``, so that all can be moved together; None where nothing readable is
+    kept (the study finds its runs again when it is run)."""
+    try:
+        known = json.loads((home(study, runs) / KEPT).read_text(encoding="utf-8"))
+        sound = all(isinstance(folder, str) for folders in known.values() for folder in folders)
+        return known if sound and all(isinstance(folders, list) for folders in known.values()) else None
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
 
 
 def runs_of(study: Study, runs: Path) -> list[Run]:
@@ -110,6 +122,7 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
     jobs = jobs or _jobs(study, len(seeds))
     share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs)}", "trainer.enable_progress_bar=false"]
     configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
+    _refuse_incomparable(study, configs)
     done: dict[str, Path] = {}
     for number, (cell, folder) in enumerate(_in_turn(configs) if jobs == 1 else _at_once(configs, jobs), 1):
         state = "done" if folder else "failed"
@@ -120,6 +133,25 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
     failed = [cell for cell in configs if cell not in done]
     if failed:
         raise IncompleteError(f"{study.name}: {', '.join(failed)} could not be run; the same command goes on from there")
+
+
+def _refuse_incomparable(study: Study, configs: dict[str, dict[str, Any]]) -> None:
+    """Refuse, before anything is trained, cells that no test may hold against each other.
+
+    Raises:
+        UserError: says in what they differ.
+    """
+    curves = any(test.measure in FROM_CURVES for test in study.tests)
+    known = {cell: settings_of(config, {}, study.varies, curves) for cell, config in configs.items()}
+    for test in study.tests:
+        for place in dict.fromkeys(study.places.values()):
+            first, *rest = [cell for cell in known if study.places[cell] == place and study.cells[cell] in test.weights]
+            for cell in rest:
+                found = "; ".join(f"{key} is {mine} and {yours}" for key, mine, yours in differences(known[first], known[cell]))
+                if found:
+                    raise UserError(
+                        f"{study.path}: {first} and {cell} are not comparable: {found}; `varies` says what may differ"
+                    )
 
 
 def _jobs(study: Study, seeds: int) -> int:
@@ -177,9 +209,8 @@ def _die_with_parent() -> None:
 
 def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:
     """Keep which run directory is the cell's; those of an older code of it are its no more."""
-    path = home(study, runs) / KEPT
-    known = json.loads(path.read_text()) if path.exists() else {}
-    same_code = [old for old in known.get(cell, []) if Path(old).parent.name == folder.parent.name]
-    others = [old for old in same_code if Path(old).name != folder.name]
-    text = json.dumps(known | {cell: [*others, str(folder.resolve())]}, indent=1)
-    write_whole(path, lambda file: file.write(text.encode()))
+    known = _kept(study, runs) or {}
+    code, own = folder.parent.name, os.path.relpath(folder, runs)
+    others = [old for old in known.get(cell, []) if Path(old).parent.name == code and old != own]
+    text = json.dumps(known | {cell: [*others, own]}, indent=1)
+    write_whole(home(study, runs) / KEPT, lambda file: file.write(text.encode()))

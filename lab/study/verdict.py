@@ -47,7 +47,7 @@ class Verdict:
     decides: str
     """What the verdict rests on; for an undecided one, how many seeds would decide."""
     p: float
-    """The largest of the supporting p-values, or the smallest contradicting one."""
+    """The largest of the supporting p-values or the smallest contradicting one, whichever is smaller."""
     level: float
     data: str
     """A digest of the values that it rests on."""
@@ -82,8 +82,7 @@ def decide(parts: list[Part], seeds: list[int], level: float) -> Verdict:
     """
     judged_parts = judged(parts)
     word = word_of(judged_parts, level)
-    supporting = max(part.supporting_p for part in judged_parts)
-    p = min(part.contradicting_p for part in judged_parts) if word == CONTRADICTED else supporting
+    p = min(max(part.supporting_p for part in judged_parts), min(part.contradicting_p for part in judged_parts))
     measured = "; ".join(_measured(part, len({part.environment for part in parts}) > 1) for part in judged_parts)
     return Verdict(word, measured, _grounds(word, judged_parts, seeds, level), p, level, data_of(parts))
 

@@ -17,12 +17,23 @@ from typing import Any
 from lab.errors import UserError, require
 from lab.tracking import outbox, system
 from lab.tracking.outbox import Place
-from lab.tracking.patience import Patience, Unanswered
+from lab.tracking.patience import Patience, Unanswered, reason_of
 from lab.tracking.store import Store, StoreError, import_mlflow
 from lab.tracking.studies import Study
 from lab.tracking.system import sampled
 
-__all__ = ["Place", "check", "imported_meanwhile", "pages", "publish", "publish_study", "reachable", "sampled", "send_waiting"]
+__all__ = [
+    "Place",
+    "check",
+    "imported_meanwhile",
+    "pages",
+    "publish",
+    "publish_study",
+    "reachable",
+    "sampled",
+    "send_waiting",
+    "with_runs",
+]
 
 _silent: dict[str, float] = {}
 """When each store was last found silent by this process."""
@@ -104,7 +115,7 @@ def send_waiting(
     except Exception as error:  # whatever the store raises: the runs are done and whole, and can be sent later
         if isinstance(error, Unanswered):
             _silent[place.uri] = time.monotonic()
-        return sent, f"tracking.uri={place.shown}: {_reason(error)}; {_kept(len(waiting) - sent)}"
+        return sent, f"tracking.uri={place.shown}: {reason_of(error)}; {_kept(len(waiting) - sent)}"
     return sent, f"not tracked: {failures[0]}; {_kept(len(failures), 'tried again')}" if failures else None
 
 
@@ -132,7 +143,7 @@ def publish_study(
         if isinstance(error, Unanswered):
             _silent[place.uri] = time.monotonic()
         kept = f"the report is in {folder}, and sent with the next `lab study {name}`"
-        return f"tracking.uri={place.shown}: {_reason(error)}; {kept}"
+        return f"tracking.uri={place.shown}: {reason_of(error)}; {kept}"
     return None
 
 
@@ -148,11 +159,11 @@ def _try_to_send(store: Store, folder: Path, again: bool) -> str | None:
     except Unanswered:
         raise
     except UserError as error:
-        return _reason(error)  # a damaged file, which it names
+        return reason_of(error)  # a damaged file, which it names
     except Exception as error:
         # MLflow raises one exception for a refusal and for a connection that broke: asking tells them apart.
         store.patience.watch(store.experiments)
-        return f"{folder}: {_reason(error)}"
+        return f"{folder}: {reason_of(error)}"
 
 
 def _kept(count: int, fate: str = "sent") -> str:
@@ -177,8 +188,18 @@ def reachable(settings: dict[str, Any]) -> str | None:
             store = Store(place, patience)
             patience.watch(store.experiments)
     except Exception as error:
-        return f"{place.shown}: {_reason(error)}"
+        return f"{place.shown}: {reason_of(error)}"
     return None
+
+
+def with_runs(settings: dict[str, Any]) -> list[str]:
+    """The experiments that have runs, the one with the newest run first; none if the store does not tell."""
+    try:
+        patience = Patience(settings["timeout"])
+        store = Store(Place.of(settings), patience)
+        return patience.watch(store.with_runs)
+    except Exception:  # the page opens without it
+        return []
 
 
 def pages(settings: dict[str, Any]) -> tuple[str, str]:
@@ -192,16 +213,3 @@ def pages(settings: dict[str, Any]) -> tuple[str, str]:
         return patience.watch(lambda: store.pages())
     except Exception:  # an address without it serves too
         return "", ""
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, of readable length."""
-    if isinstance(error, Unanswered):
-        return str(error)
-    chain = [error]
-    while chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(chain[-1].__cause__ or chain[-1].__context__)
-    if any(isinstance(link, (ConnectionError, TimeoutError)) for link in chain) or "Max retries exceeded" in str(error):
-        return "does not answer"  # what the layers of HTTP say of it fills a page
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + "..."

@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.errors import UserError
 from lab.tracking.outbox import Place
-from lab.tracking.patience import Patience, Unanswered
+from lab.tracking.patience import Patience, Unanswered, reason_of
 from lab.tracking.sending import IDENTITY, PARENT
 
 FILES = ("results.json", "accuracy.npz")
@@ -67,13 +67,14 @@ class Source:
         """What the store answers, within the time that is allowed; what it refuses is ``blamed``, or else the store itself."""
         from mlflow.exceptions import MlflowException
 
+        from lab.tracking.store import StoreError
+
         try:
             return Patience(self.timeout).watch(job)
         except Unanswered as error:
             raise UserError(f"tracking.uri={self.place.shown}: {error}") from None
-        except (MlflowException, OSError) as error:
-            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise UserError(f"{blamed or f'tracking.uri={self.place.shown}'}: {line}") from None
+        except (MlflowException, StoreError, OSError) as error:
+            raise UserError(f"{blamed or f'tracking.uri={self.place.shown}'}: {reason_of(error)}") from None
 
     def cells(self, query: str) -> Iterator[Any]:
         """The experiment's cells that the filter lets through."""

@@ -104,7 +104,7 @@ def _is_of(entry: dict[str, Any], place: Place) -> bool:
 def _entries(folder: Path) -> list[dict[str, Any]]:
     """What the marker says; one that cannot be read says nothing (a run that is in the store already is found there)."""
     try:
-        entries = json.loads((folder / MARKER).read_text())
+        entries = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return [entry for entry in entries if {"uri", "experiment", "run_id"} <= set(entry)]
     except (OSError, ValueError, TypeError):
         return []

@@ -57,3 +57,16 @@ class Patience:
         if failure:
             raise failure[0]
         return outcome[0]
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a store raised, of readable length."""
+    if isinstance(error, Unanswered):
+        return str(error)
+    chain = [error]
+    while chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    if any(isinstance(link, (ConnectionError, TimeoutError)) for link in chain) or "Max retries exceeded" in str(error):
+        return "does not answer"  # what the layers of HTTP say of it fills a page
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import zip_longest
@@ -80,9 +81,18 @@ class Sending:
         params = [Param(*item) for item in entry.params.items()]
         self._log(run, [Metric(name, value, self.ended, step) for name, value, step in entry.points], params)
         if self.dataset:
-            self.client.log_inputs(run, [self.dataset])
-            self.patience.alive()
+            self._log_dataset(run)
         return run
+
+    def _log_dataset(self, run: str) -> None:
+        """A store may refuse a dataset that another process makes in the same moment; a moment later it is there."""
+        try:
+            self.client.log_inputs(run, [self.dataset])
+        except Exception:
+            self.patience.alive()
+            time.sleep(0.1)
+            self.client.log_inputs(run, [self.dataset])
+        self.patience.alive()
 
     def _log(self, run: str, metrics: list, params: Sequence = ()) -> None:
         for some, others in zip_longest(_batches(metrics, MOST_METRICS), _batches(params, MOST_PARAMS), fillvalue=()):

@@ -82,6 +82,15 @@ class Store:
         """The names of the store's experiments."""
         return [experiment.name for experiment in self.client.search_experiments()]
 
+    def with_runs(self) -> list[str]:
+        """The names of the experiments that have runs, the one with the newest run first."""
+        found = []
+        for experiment in self.client.search_experiments():
+            newest = self.client.search_runs([experiment.experiment_id], max_results=1)
+            found += [(run.info.start_time, experiment.name) for run in newest]
+            self.patience.alive()
+        return [name for _, name in sorted(found, reverse=True)]
+
     def send(self, folder: Path, again: bool = False) -> None:
         """Have a run in the store, whole and once, and note it in its directory; ``again`` does not believe an older note."""
         from lab.tracking.sending import Sending

@@ -105,5 +105,5 @@ def _take(monitors: list[Any]) -> dict[str, float]:
 def _read(folder: Path) -> list[dict[str, Any]]:
     """The samples in a run directory; none where they cannot be read."""
     with suppress(OSError, ValueError):
-        return json.loads((folder / FILE).read_text())
+        return json.loads((folder / FILE).read_text(encoding="utf-8"))
     return []

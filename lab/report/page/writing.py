@@ -143,8 +143,8 @@ def _parts(sections: list[Section], names: list[str]) -> dict[str, Any]:
         "specs": specs,
         "swatches": swatches(names),
         "colours": colours(),
-        "style": (HERE / "page.css").read_text(),
-        "script": (HERE / "page.js").read_text(),
+        "style": (HERE / "page.css").read_text(encoding="utf-8"),
+        "script": (HERE / "page.js").read_text(encoding="utf-8"),
         "library": _library(),
         "versions": _versions(),
     }

@@ -61,7 +61,7 @@ def test_a_study_gives_its_own_names(runs, capfd, monkeypatch):
         "kind": "superiority", "better": "replay", "than": "plain"})  # fmt: skip
     monkeypatch.setattr(question, "find", lambda name: study)
     running.home(study, runs).mkdir(parents=True)
-    kept = {"plain": [str(runs / "n" / "seeds")], "replay": [str(runs / "e" / "seeds")]}
+    kept = {"plain": ["n/seeds"], "replay": ["e/seeds"]}
     (running.home(study, runs) / running.KEPT).write_text(json.dumps(kept))
     found = json.loads(lab(capfd, "mine", "--baseline", "plain", "--json")[1])
     assert [row["cell"] for row in found["cells"]] == ["plain", "replay", "plain", "replay"]
