@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,10 +149,14 @@ def test_unequal_seeds_and_diverged_members_are_named_in_every_format(runs, capf
         (("runs", "--alpha", "1"), "--alpha=1.0: expected a number between 0 and .5"),
         (("runs", "--experiment", "x"), "--experiment x: instead of runs, not beside it"),
         (("--experiment", "x"), "there is no store"),
+        (("runs", "--filter", "params.x = '1'"), "--filter params.x = '1': belongs to --experiment NAME"),
+        (("runs/notes.txt",), "runs/notes.txt: holds no run"),
+        (("--experiment", "x", "--uri", "http://127.0.0.1:9"), "tracking.uri=http://127.0.0.1:9: does not answer"),
     ],
 )
 def test_where_nothing_useful_can_be_said_it_is_status_2_and_a_sentence(runs, capfd, words, said):
     Path("empty").mkdir()
+    Path("runs/notes.txt").touch()
     status, out, err = lab(capfd, *words)
     assert (status, out) == (2, "")
     assert said in err
@@ -250,3 +257,70 @@ def test_runs_come_back_out_of_mlflow(runs, capfd):
     assert (status, "--filter params.strategy ~ 3: " in err) == (2, True)
     status, _, err = lab(capfd, "--experiment", "nine", *where[2:])
     assert (status, "--experiment nine: there is none in" in err) == (2, True)
+
+
+def test_a_metric_that_is_asked_for_twice_is_tested_once(runs, capfd):
+    found = json.loads(lab(capfd, "runs", "--metric", "accuracy", "--metric", "accuracy", "--json")[1])
+    assert (found["tests"], len(found["differences"])) == (1, 1)
+
+
+def test_of_unequal_seeds_the_smallest_p_is_what_holm_can_give(runs, capfd):
+    """The many may come before the few, whose p is then multiplied by less."""
+    folder(runs, "f", ER[:6] + np.linspace(0.01, 0.03, 6), "strategy=cumulative", cell="f")
+    found = json.loads(lab(capfd, "runs", "--metric", "accuracy", "--json")[1])
+    least = {row["cell"]: row["smallest_p"] for row in found["differences"]}
+    assert least == pytest.approx({"er": 2 * 2 / 2**10, "cumulative": 2 / 2**6})
+    assert {row["cell"]: row["p_holm"] for row in found["differences"]} == pytest.approx(least)
+    assert not any("is possible" in note for note in found["notes"])
+
+
+def test_links_are_followed_and_a_circle_ends(runs, capfd):
+    Path("links").mkdir()
+    for name in ("n", "e"):
+        Path("links", name).symlink_to((runs / name).resolve())
+    Path("links", "again").symlink_to(Path("links").resolve())
+    found = json.loads(lab(capfd, "links", "--metric", "accuracy", "--json")[1])
+    assert {row["cell"] for row in found["cells"]} == {"naive", "er"}
+
+
+def test_folders_that_are_called_like_ours_are_looked_into(runs, capfd):
+    folder(runs, "studies-2024", ER - 0.2, "strategy=cumulative", cell="s")
+    folder(runs, "part-time", ER - 0.1, "strategy=joint", cell="p")
+    found = json.loads(lab(capfd, "runs", "--metric", "accuracy", "--json")[1])
+    assert {row["cell"] for row in found["cells"]} == {"naive", "er", "cumulative", "joint"}
+
+
+def test_the_same_seeds_with_other_numbers_are_told(runs, capfd):
+    folder(runs, "copy", NAIVE + 0.01, cell="n")
+    notes = json.loads(lab(capfd, "runs", "--json")[1])["notes"]
+    assert any(note.endswith("too, and taken from there; their numbers differ") for note in notes)
+
+
+def test_a_cell_that_is_not_in_every_environment_is_told_to_have_no_rank(runs, capfd):
+    for name, words, values in (("n2", [], NAIVE), ("e2", ["strategy=er"], ER)):
+        folder(runs, name, values, "environment.tasks=4", *words, cell=name, data="d2")
+    folder(runs, "c", ER, "strategy=cumulative", cell="c")
+    notes = json.loads(lab(capfd, "runs", "--metric", "accuracy", "--json")[1])["notes"]
+    assert "cumulative: not in permuted digits x4 · domain, and so without a rank" in notes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [('"seeds": [0,', '"seeds": ["0",', "whole numbers"), ('"format": 1', '"format": 99', "format 99: of a newer lab"),
+     ('"steps": 3', '"steps": Infinity', "Infinity: no number of JSON")],
+)  # fmt: skip
+def test_what_json_cannot_hold_and_newer_files_are_left_out(runs, capfd, old, new, said):
+    text = (runs / "n" / "seeds" / "results.json").read_text()
+    assert old in text
+    (runs / "odd").mkdir()
+    (runs / "odd" / "results.json").write_text(text.replace(old, new))
+    left = json.loads(lab(capfd, "runs", "--json")[1])["left_out"]
+    assert any("runs/odd/results.json" in line and said in line for line in left)
+
+
+def test_where_the_terminal_knows_no_middle_dot(runs):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = "import sys; sys.argv[0] = 'lab'; from lab.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "compare", "runs"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "permuted digits x3 ? domain" in done.stdout

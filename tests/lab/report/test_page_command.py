@@ -79,6 +79,15 @@ def test_a_study_is_reported_with_its_verdict(runs, monkeypatch):
     assert main(["replay_digits", "--metric", "accuracy"]) == 2
 
 
+def test_a_file_that_is_no_report_is_not_overwritten(runs, capsys):
+    (runs.parent / "report.html").write_text("my notes")
+    assert main(["runs"]) == 2
+    assert "report.html: is there and no report of this lab" in capsys.readouterr().err
+    assert (runs.parent / "report.html").read_text() == "my notes"
+    assert main(["runs", "--output", "other.html"]) == 0
+    assert main(["runs", "--output", "other.html"]) == 0
+
+
 MISTAKES = {
     "no such folder": (["nothing"], "nothing: there is no such folder"),
     "a metric": (["runs", "--metric", "acuracy"], "Did you mean accuracy?"),

@@ -41,13 +41,15 @@ def here(tmp_path, monkeypatch, request):
         if strategy in here.broken:
             raise here.broken[strategy]
         seeds = config["seeds"]
-        place = Path(config["paths"]["runs"]) / f"{strategy}{here.code}" / "-".join(map(str, seeds))
+        cell = f"{strategy}{here.code}{config['optimizer']['lr']}"
+        place = Path(config["paths"]["runs"]) / cell / "-".join(map(str, seeds))
         if not (place / "results.json").exists():
             place.mkdir(parents=True)
             here.trained.append((strategy, seeds))
             noise = [np.random.default_rng([seed, len(strategy)]).normal(0, 0.02) for seed in seeds]
             values = 0.7 + np.array(noise) + here.gain * (strategy == "er")
-            save(results(values, f"strategy={strategy}", seeds=seeds, cell=f"{strategy}{here.code}"), place)
+            words = [f"strategy={strategy}", f"optimizer.lr={config['optimizer']['lr']}"]
+            save(results(values, *words, seeds=seeds, cell=f"{strategy}{here.code}"), place)
         return place
 
     monkeypatch.chdir(tmp_path)
@@ -308,6 +310,39 @@ def test_two_at_once_on_one_study_are_kept_apart(here, capfd):
     with locked(Path("runs/studies/mine")):
         status, _, err = lab(capfd, "mine")
     assert (status, "another process is at work" in err) == (2, True)
+
+
+def test_cells_that_cannot_be_held_against_each_other_are_refused_before_training(here, capfd):
+    here.study(budget=[], cells={"naive": ["strategy=naive", "epochs=3"], "er": ["strategy=er", "epochs=10"]})
+    status, _, err = lab(capfd, "mine")
+    assert (status, here.trained) == (2, [])
+    assert "naive and er are not comparable: epochs is 3 and 10; `varies` says what may differ" in err
+
+
+def test_environments_that_differ_in_the_method_are_environments(here, capfd):
+    places = {"slow": ["optimizer.lr=0.01"], "fast": ["optimizer.lr=0.1"]}
+    here.study(environments=places)
+    status, _, err = lab(capfd, "mine")
+    assert status == 0, err
+    assert "(slow)" in here.record()["measured"]
+    assert "(fast)" in here.record()["measured"]
+
+
+def test_a_list_of_runs_that_is_damaged_is_made_anew(here, capfd):
+    here.study()
+    lab(capfd, "mine")
+    Path("runs/studies/mine/.runs.json").write_text('{"naive": 3')
+    assert lab(capfd, "mine")[0] == 0
+    assert len(here.trained) == 2
+    assert len(here.record()["looks"]) == 1
+
+
+def test_runs_can_be_moved_with_their_study(here, capfd):
+    here.study()
+    lab(capfd, "mine")
+    Path("runs").rename("moved")
+    assert lab(capfd, "mine", "--runs", "moved")[0] == 0
+    assert len(here.trained) == 2
 
 
 def test_cost_is_the_sum_over_looks(here, capfd):

@@ -75,6 +75,11 @@ def test_what_a_study_must_say(tmp_path, key):
         ({"cells": {"naive": []}}, "cells=.*: expected two cells or more"),
         ({"cells": {"naive": [], "er": "strategy=er"}}, "cells.er=strategy=er: expected a list of overrides"),
         ({"seeds": 0}, "seeds=0"),
+        ({"cells": {"a": ["strategy=er"], "b": ["strategy=er"]}}, "cells.b=.*: expected something else than a"),
+        ({"cells": {"a": ["strategy=er", "seeds=3"], "b": []}}, "cells.a=seeds=3: expected an override of the cell"),
+        ({"test": {"kind": "superiority", "better": "er", "than": []}}, "test.than=.*: expected a cell"),
+        ({"test": {"kind": "superiority", "contrast": {"er": 0, "naive": 0}}}, "test.contrast=.*none 0"),
+        ({"alpha": "1e-2"}, "alpha=1e-2: expected a number between 0 and .5 .1e-2 is a text to YAML"),
         ({"seeds": 5}, "seeds=5: too few to decide anything: with 1 test the smallest possible p is 0.062.*6 seeds could"),
         ({"budget": ["optimizer.lr=1"]}, "budget=optimizer.lr=1: expected overrides of epochs, steps, batch_size"),
         ({"test": {"kind": "better"}}, "test.kind=better: expected one of superiority"),
@@ -111,6 +116,30 @@ def test_a_file_that_is_no_mapping(tmp_path):
     (tmp_path / "mine.yaml").write_text("- a\n")
     with pytest.raises(UserError, match="expected keys and values"):
         question.read(tmp_path / "mine.yaml")
+
+
+def test_a_key_that_is_given_twice(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD) + "seeds: 12\n")
+    with pytest.raises(UserError, match="seeds=twice: expected one value"):
+        question.read(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize("text", [b"claim: caf\xe9\n", b"claim: [\n", b"\tclaim: x\n"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text):
+    (tmp_path / "mine.yaml").write_bytes(text)
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        question.read(tmp_path / "mine.yaml")
+
+
+def test_what_is_no_study_does_not_hide_the_others(tmp_path, monkeypatch):
+    (tmp_path / "sweeps" / "folder.yaml").mkdir(parents=True)
+    (tmp_path / "sweeps" / "clam.yaml").write_text("clam: x\n")
+    (tmp_path / "sweeps" / "latin.yaml").write_bytes(b"claim: caf\xe9\n")
+    read(tmp_path / "sweeps")
+    monkeypatch.chdir(tmp_path)
+    assert {"mine", "latin"} <= set(question.names())
+    with pytest.raises(UserError, match=r"clam.yaml: clam: there is no such key. Did you mean claim"):
+        question.find("clam")
 
 
 def test_the_users_own_studies_are_found_first(tmp_path, monkeypatch):
