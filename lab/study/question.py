@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +11,12 @@ import yaml
 
 from lab.config import nearest, seeds_of
 from lab.errors import UserError, one_of, require
-from lab.metrics import LOWER_IS_BETTER, MEASURES
+from lab.study.hypotheses import Hypothesis, hypotheses, is_number, measure_of, text
 
 _HERE = Path(__file__).resolve().parents[1]
 OWN = next((path for path in (_HERE / "sweeps", _HERE.parent / "sweeps") if path.is_dir()), _HERE / "sweeps")
 """The lab's own studies, in a checkout or where it is installed."""
 
-KINDS = ("superiority", "noninferiority", "equivalence")
 SPENDING = ("obrien_fleming", "pocock")
 NEEDED = ("claim", "family", "cells", "seeds", "budget", "measure", "test", "minutes")
 OPTIONAL = {
@@ -40,19 +37,6 @@ LONGEST = 120
 """Minutes that a study may cost on two cores at full scale."""
 
 BUDGET = ("epochs", "steps", "batch_size")
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One comparison that the claim rests on: a weighted sum of cells, seed by seed, against a margin."""
-
-    kind: str
-    measure: str
-    weights: dict[str, float]
-    """By cell; more is better, whatever the measure."""
-    margin: float
-    words: str
-    """The comparison in words: ``er better than naive``."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +101,7 @@ def _files() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in (Path("sweeps"), OWN):
         for path in sorted(file for file in folder.glob("*.yaml") if file.is_file()):
-            if "\nclaim:" in "\n" + path.read_text(encoding="utf-8-sig", errors="replace"):
+            if "\nclaim:" in "\n" + path.readtext(encoding="utf-8-sig", errors="replace"):
                 found.setdefault(path.stem, path.resolve())
     return found
 
@@ -129,7 +113,7 @@ def read(path: Path) -> Study:
         UserError: names the file, the key, what was given and what is possible.
     """
     try:
-        given = yaml.load(path.read_text(encoding="utf-8-sig"), Strict)
+        given = yaml.load(path.readtext(encoding="utf-8-sig"), Strict)
         require(isinstance(given, dict), "file", type(given).__name__, "keys and values")
         return _study(path, given)
     except (UserError, yaml.YAMLError, UnicodeError, OSError) as error:
@@ -151,14 +135,14 @@ def _study(path: Path, given: dict[str, Any]) -> Study:
     whole_ = OPTIONAL | given
     seeds = seeds_of(whole_["seeds"])
     cells = _cells(whole_)
-    tests = list(_tests(whole_, list(cells["own"])))
+    tests = list(hypotheses(whole_, list(cells["own"])))
     alpha, reserve = _levels(whole_)
     study = Study(
-        path.stem, path, _text("claim", whole_["claim"]), _text("family", whole_["family"]), cells["words"], cells["names"],
+        path.stem, path, text("claim", whole_["claim"]), text("family", whole_["family"]), cells["words"], cells["names"],
         cells["places"], seeds,
         _looks(whole_["looks"], len(seeds)), tests, alpha, reserve, one_of("spending", whole_["spending"], SPENDING),
         tuple(_list("varies", whole_["varies"])), _minutes(whole_["minutes"], whole_["scale"]), whole_["scale"],
-        [_measure("metrics", name) for name in _list("metrics", whole_["metrics"])], _budget(whole_["budget"]),
+        [measure_of("metrics", name) for name in _list("metrics", whole_["metrics"])], _budget(whole_["budget"]),
     )  # fmt: skip
     _refuse_blind(study, len(whole_["environments"]) or 1)
     return study
@@ -193,54 +177,6 @@ def _cells(given: dict[str, Any]) -> dict[str, Any]:
                     section not in STUDYS, f"cells.{cell}", word, "an override of the cell; seeds and paths are the study's"
                 )
     return {"words": words, "names": own_names, "places": places, "own": map(str, given["cells"])}
-
-
-def _tests(given: dict[str, Any], cells: list[str]) -> Iterator[Hypothesis]:
-    tests = given["test"] if isinstance(given["test"], list) else [given["test"]]
-    require(bool(tests), "test", tests, "at least one")
-    for node in tests:
-        require(isinstance(node, dict), "test", node, "kind, better and than (or contrast), margin")
-        measure = _measure("measure", node.get("measure", given["measure"]))
-        others = node["than"] if isinstance(node.get("than"), list) else [node.get("than")]
-        require(bool(others), "test.than", others, "a cell, or some")
-        for other in others:
-            yield _test(node | {"than": other}, measure, cells)
-
-
-def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Hypothesis:
-    known = ("kind", "measure", "better", "than", "contrast", "margin")
-    for key in node:
-        require(key in known, f"test.{key}", node[key], f"one of the keys {', '.join(known)}")
-    kind = one_of("test.kind", node.get("kind"), KINDS)
-    margin = node.get("margin", 0.0 if kind == "superiority" else None)
-    number = is_number(margin)
-    least = "a number from 0 on" if kind == "superiority" else "a number above 0: how much counts as no difference"
-    require(number and (margin > 0 or (kind == "superiority" and margin == 0)), "test.margin", margin, least)
-    weights, words = _weights(node, kind, measure, cells)
-    return Hypothesis(kind, measure, weights, float(margin), words)
-
-
-def _weights(node: dict[str, Any], kind: str, measure: str, cells: list[str]) -> tuple[dict[str, float], str]:
-    """What is summed over the cells, more being better, and the comparison in words."""
-    sign = -1.0 if measure in LOWER_IS_BETTER else 1.0
-    if "contrast" in node:
-        contrast = node["contrast"]
-        sound = isinstance(contrast, dict) and all(map(is_number, contrast.values())) and all(contrast.values())
-        sound = sound and abs(sum(contrast.values())) < 1e-9
-        least = "a weight for each cell, none 0, which sum to 0, instead of better and than"
-        require(sound and "better" not in node and node.get("than") is None, "test.contrast", contrast, least)
-        weights = {str(cell): sign * float(weight) for cell, weight in contrast.items()}
-        words = " ".join(f"{weight:+g} {cell}" for cell, weight in contrast.items())
-    else:
-        better, than = str(node.get("better")), str(node.get("than"))
-        weights = {better: sign, than: -sign}
-        between = {"superiority": "better than", "noninferiority": "no worse than", "equivalence": "as good as"}[kind]
-        words = f"{better} {between} {than}"
-    for cell in weights:
-        if cell not in cells:
-            raise UserError(f"test: there is no cell {cell}. {nearest(cell, cells)}There are {', '.join(cells)}")
-    require(len(weights) > 1, "test", node, "two different cells")
-    return weights, words
 
 
 def _looks(given: Any, seeds: int) -> list[int]:
@@ -290,18 +226,6 @@ def _minutes(given: Any, scale: Any) -> float:
     return float(given)
 
 
-def is_number(given: Any) -> bool:
-    """Whether it is a finite number, and not true or false."""
-    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
-
-
-def _measure(key: str, given: Any) -> str:
-    name = _text(key, given)
-    if name not in MEASURES:
-        raise UserError(f"{key}={name}: there is no such measure. {nearest(name, MEASURES)}There are {', '.join(MEASURES)}")
-    return name
-
-
 def _budget(given: Any) -> list[str]:
     words = _list("budget", given)
     for word in words:
@@ -312,8 +236,3 @@ def _budget(given: Any) -> list[str]:
 def _list(key: str, given: Any) -> list[str]:
     require(isinstance(given, list) and all(isinstance(word, str) for word in given), key, given, "a list of overrides")
     return given
-
-
-def _text(key: str, given: Any) -> str:
-    require(isinstance(given, str) and bool(given.strip()), key, given, "a text")
-    return " ".join(given.split())

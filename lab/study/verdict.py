@@ -12,7 +12,8 @@ from lab.comparison.cells import Cell, blocks, spans
 from lab.comparison.comparing import contrast, refuse_incomparable
 from lab.errors import UserError
 from lab.report.sheets import relation
-from lab.study.question import Hypothesis, Study
+from lab.study.hypotheses import Hypothesis
+from lab.study.question import Study
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lab.statistics import levels, reserve_level
-from lab.study.question import Hypothesis
+from lab.study.hypotheses import Hypothesis
 from lab.study.verdict import UNDECIDED, Part, judged, word_of
 
 ALPHA, RESERVE = 0.05, 0.01
