@@ -101,7 +101,7 @@ def _files() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in (Path("sweeps"), OWN):
         for path in sorted(file for file in folder.glob("*.yaml") if file.is_file()):
-            if "\nclaim:" in "\n" + path.readtext(encoding="utf-8-sig", errors="replace"):
+            if "\nclaim:" in "\n" + path.read_text(encoding="utf-8-sig", errors="replace"):
                 found.setdefault(path.stem, path.resolve())
     return found
 
@@ -113,7 +113,7 @@ def read(path: Path) -> Study:
         UserError: names the file, the key, what was given and what is possible.
     """
     try:
-        given = yaml.load(path.readtext(encoding="utf-8-sig"), Strict)
+        given = yaml.load(path.read_text(encoding="utf-8-sig"), Strict)
         require(isinstance(given, dict), "file", type(given).__name__, "keys and values")
         return _study(path, given)
     except (UserError, yaml.YAMLError, UnicodeError, OSError) as error:
