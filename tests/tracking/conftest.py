@@ -104,7 +104,9 @@ def dashboard():
 
     @contextmanager
     def started(folder, *arguments):
-        code = "import sys; from lab.dashboard import main; sys.exit(main(sys.argv[1:]))"
+        # A suite that a shell runs in the background has interrupts ignored, and its children inherit that.
+        hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{hear}; import sys; from lab.dashboard import main; sys.exit(main(sys.argv[1:]))"
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=folder, env=environment, **pipes)
