@@ -25,7 +25,7 @@ def of_study(study: dict[str, Any], title: str) -> dict[str, Any]:
         "verdict": word,
         "mark": MARKS.get(word, "?"),
         "sure": word if word in MARKS else "undecided",
-        "measured": study["measured"],
+        "measured": study["measured"].split("; "),  # a test each
         "decides": study.get("decides"),
         "scale": study.get("scale"),
         "facts": list(_declared(study)),
