@@ -210,7 +210,7 @@ def _die_with_parent() -> None:
 def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:
     """Keep which run directory is the cell's; those of an older code of it are its no more."""
     known = _kept(study, runs) or {}
-    code, own = folder.parent.name, os.path.relpath(folder, runs)
-    others = [old for old in known.get(cell, []) if Path(old).parent.name == code and old != own]
+    own, (code, seeds) = os.path.relpath(folder, runs), folder.parts[-2:]
+    others = [old for old in known.get(cell, []) if Path(old).parts[-2] == code and Path(old).name != seeds]
     text = json.dumps(known | {cell: [*others, own]}, indent=1)
     write_whole(home(study, runs) / KEPT, lambda file: file.write(text.encode()))
