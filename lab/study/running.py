@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -136,22 +137,19 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
 
 
 def _refuse_incomparable(study: Study, configs: dict[str, dict[str, Any]]) -> None:
-    """Refuse, before anything is trained, cells that no test may hold against each other.
+    """Refuse, before anything is trained, cells that cannot be held against each other.
 
     Raises:
         UserError: says in what they differ.
     """
     curves = any(test.measure in FROM_CURVES for test in study.tests)
     known = {cell: settings_of(config, {}, study.varies, curves) for cell, config in configs.items()}
-    for test in study.tests:
-        for place in dict.fromkeys(study.places.values()):
-            first, *rest = [cell for cell in known if study.places[cell] == place and study.cells[cell] in test.weights]
-            for cell in rest:
-                found = "; ".join(f"{key} is {mine} and {yours}" for key, mine, yours in differences(known[first], known[cell]))
-                if found:
-                    raise UserError(
-                        f"{study.path}: {first} and {cell} are not comparable: {found}; `varies` says what may differ"
-                    )
+    for place in dict.fromkeys(study.places.values()):
+        first, *rest = [cell for cell in known if study.places[cell] == place]
+        for cell in rest:
+            found = "; ".join(f"{key} is {mine} and {yours}" for key, mine, yours in differences(known[first], known[cell]))
+            if found:
+                raise UserError(f"{study.path}: {first} and {cell} are not comparable: {found}; `varies` says what may differ")
 
 
 def _jobs(study: Study, seeds: int) -> int:
@@ -189,7 +187,10 @@ def _at_once(configs: dict[str, dict[str, Any]], jobs: int) -> Iterator[tuple[st
     with ProcessPoolExecutor(jobs, get_context("fork"), _die_with_parent) as pool:
         waiting = {pool.submit(_finished, config): cell for cell, config in configs.items()}
         for future in as_completed(waiting):
-            yield waiting[future], future.result()
+            try:
+                yield waiting[future], future.result()
+            except BrokenProcessPool:  # somebody killed a worker
+                yield waiting[future], None
 
 
 def _finished(config: dict[str, Any]) -> Path | None:

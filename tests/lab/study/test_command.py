@@ -319,6 +319,17 @@ def test_cells_that_cannot_be_held_against_each_other_are_refused_before_trainin
     assert "naive and er are not comparable: epochs is 3 and 10; `varies` says what may differ" in err
 
 
+def test_a_worker_that_is_killed_fails_its_cells_and_no_more(here, capfd, monkeypatch):
+    import os
+    import signal
+
+    monkeypatch.setattr("lab.run.execute", lambda config, table: os.kill(os.getpid(), signal.SIGKILL))
+    here.study()
+    status, _, err = lab(capfd, "mine", "--jobs", "2")
+    assert (status, "Traceback" in err) == (1, False)
+    assert "could not be run; the same command goes on from there" in err
+
+
 def test_environments_that_differ_in_the_method_are_environments(here, capfd):
     places = {"slow": ["optimizer.lr=0.01"], "fast": ["optimizer.lr=0.1"]}
     here.study(environments=places)
