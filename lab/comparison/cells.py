@@ -117,6 +117,8 @@ def _merged(group: list[Run], settings: Settings) -> Cell:
         taken |= dict.fromkeys(new, run)
         parts += [members(run.results, new)] if new else []
     joined = parts[0] if len(parts) == 1 else join(parts, sorted(taken))
+    if len(group) > 1:  # what `join` takes for processes side by side was done one after the other
+        joined = replace(joined, cost=joined.cost | {"wall_seconds": sum(run.results.cost["wall_seconds"] for run in group)})
     name = group[0].name or " + ".join(joined.config["strategy"])
     origins = tuple(run.results.provenance for run in group)
     return Cell(name, "", joined, tuple(run.folder for run in group), settings, group[0].place, origins, tuple(notes))

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from lab.comparison.gathering import Found
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
-METRICS = ("accuracy", "forgetting")
-"""Compared where nothing else is asked for, as far as the runs have them."""
 
 
 def main(arguments: list[str]) -> int:
@@ -36,9 +34,8 @@ def _compare(given: argparse.Namespace, command: str) -> None:
     require(0 < given.alpha < 0.5, "--alpha", given.alpha, "a number between 0 and .5")
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         found = _found(given, Path(folder))
-        cells = cells_of(found.runs, given.metric or METRICS, (*given.varies, *found.varies))
-        metrics = given.metric or [name for name in METRICS if any(cell.has(name) for cell in cells)]
-        comparison = compare(cells, metrics, given.baseline, given.margin, given.alpha, tuple(found.left_out))
+        cells = cells_of(found.runs, given.metric or (), (*given.varies, *found.varies))
+        comparison = compare(cells, given.metric, given.baseline, given.margin, given.alpha, tuple(found.left_out))
         _print(comparison, "json" if given.json else given.format)
         if given.save:
             _save(given.save, comparison, cells, command)

@@ -16,10 +16,13 @@ from lab.config import nearest
 from lab.errors import UserError
 from lab.statistics import detectable, equivalent, estimate, holm, noninferior, paired, seeds_needed, smallest_p
 
+METRICS = ("accuracy", "forgetting")
+"""Compared where nothing else is asked for, as far as the cells have them."""
+
 
 def compare(
     cells: list[Cell],
-    metrics: list[str],
+    metrics: list[str] | None = None,
     baseline: str | None = None,
     margin: float | None = None,
     alpha: float = 0.05,
@@ -28,12 +31,15 @@ def compare(
     """Every cell against the baseline, in each environment and for each metric.
 
     Args:
+        metrics: None for :data:`METRICS`.
+        margin: above 0, how much counts as no difference; None for no tests of that.
         without: runs that could not be taken in, and why, in sentences.
 
     Raises:
         UserError: cells that are not comparable, a metric or a baseline that there is not.
     """
-    metrics = list(dict.fromkeys(metrics))  # asked for twice is tested once
+    known = [metric for metric in METRICS if any(cell.has(metric) for cell in cells)]
+    metrics = list(dict.fromkeys(metrics or known or METRICS))  # asked for twice is tested once
     refuse_incomparable(cells)
     for metric in metrics:
         _check_metric(metric, cells)
@@ -42,10 +48,8 @@ def compare(
     rows = [row for metric in metrics for block in blocks(cells) for row in _differences(block, metric, chosen)]
     rows = _tested(rows, margin, alpha)
     ranks = [found for metric in metrics for found in ranks_of(cells, metric, alpha)]
-    missing = [*without, *left_out(summaries, rows)]
-    return Comparison(
-        metrics, chosen, alpha, margin, summaries, rows, ranks, missing, list(notes(cells, summaries, rows, chosen, alpha))
-    )
+    missing, told = [*without, *left_out(summaries, rows)], list(notes(cells, summaries, rows, ranks, chosen, alpha))
+    return Comparison(metrics, chosen, alpha, margin, summaries, rows, ranks, missing, told)
 
 
 def refuse_incomparable(cells: list[Cell]) -> None:
@@ -145,15 +149,17 @@ def _tested(rows: list[Difference], margin: float | None, alpha: float) -> list[
     # The least that Holm's correction can give is what it gives where every row is as small as its seeds can make it.
     least = holm([smallest_p(len(row.seeds)) if row.paired else np.nan for row in rows])
     rows = [replace(row, p_holm=float(p), smallest_p=float(q)) for row, p, q in zip(rows, corrected, least, strict=True)]
-    rows = [_planned(row, alpha) if row.paired else row for row in rows]
+    count = sum(row.paired is not None for row in rows)
+    rows = [_planned(row, count, alpha) if row.paired else row for row in rows]
     return rows if margin is None else _within(rows, margin)
 
 
-def _planned(row: Difference, alpha: float) -> Difference:
-    """What these seeds can detect, and how many would resolve the difference, at the row's share of the level."""
+def _planned(row: Difference, count: int, alpha: float) -> Difference:
+    """What these seeds can detect, at the row's share of the level, and how many in every row would resolve the difference."""
     values = np.array(row.values)
-    level = alpha * smallest_p(len(values)) / row.smallest_p
-    return replace(row, detectable=detectable(row.paired.sd, len(values), level), needed=seeds_needed(values, alpha=level))
+    share = smallest_p(len(values)) / row.smallest_p
+    found = detectable(row.paired.sd, len(values), alpha * share)
+    return replace(row, detectable=found, needed=seeds_needed(values, alpha=alpha / count))
 
 
 def _within(rows: list[Difference], margin: float) -> list[Difference]:
@@ -161,5 +167,5 @@ def _within(rows: list[Difference], margin: float) -> list[Difference]:
     oriented = [np.array(row.values) * (-1 if row.lower_is_better else 1) for row in rows]
     tested = [values if row.paired else None for row, values in zip(rows, oriented, strict=True)]
     worse = holm([np.nan if values is None else noninferior(values, margin) for values in tested])
-    apart = holm([np.nan if values is None or not margin else equivalent(values, margin) for values in tested])
+    apart = holm([np.nan if values is None else equivalent(values, margin) for values in tested])
     return [replace(row, noninferior_p=float(p), equivalent_p=float(q)) for row, p, q in zip(rows, worse, apart, strict=True)]

@@ -73,6 +73,8 @@ class Ranks:
     critical_difference: float = np.nan
     cliques: list[list[str]] = field(default_factory=list)
     """Cells that Nemenyi's test does not tell apart; empty without enough environments."""
+    nemenyi: list[list[float]] = field(default_factory=list)
+    """Its p for each pair of ``cells``, corrected for all pairs."""
 
 
 @dataclass(frozen=True)

@@ -68,20 +68,19 @@ def gather(words: list[str], runs: Path = Path("runs")) -> Found:
 
 def _take(word: str, runs: Path, found: Found) -> bool:
     """Whether the word named any run, whatever its state."""
-    from lab.study.question import find, names, read  # studies are made of comparisons, and not the other way round
+    from lab.study.question import named  # studies are made of comparisons, and not the other way round
 
-    if word.endswith((".yaml", ".yml")) and Path(word).is_file():
-        _take_study(read(Path(word)), runs, found)
+    study = named(word)
+    if study:
+        _take_study(study, runs, found)
         return True
     places = [Path(word)] if Path(word).exists() else [Path(path) for path in sorted(glob.glob(word, recursive=True))]
-    named = [folder for place in places for folder in _run_directories(place)]
-    for folder in named:
-        found.add(folder)
-    if not places and word in names():
-        _take_study(find(word), runs, found)
-    elif not places:
+    if not places:
         raise UserError(f"{word}: there is no such folder, no folder of that pattern, and no study of that name (`lab study`)")
-    return bool(named) or not places
+    folders = [folder for place in places for folder in _run_directories(place)]
+    for folder in folders:
+        found.add(folder)
+    return bool(folders)
 
 
 def _take_study(study: Study, runs: Path, found: Found) -> None:

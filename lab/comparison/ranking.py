@@ -10,9 +10,7 @@ from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Ranks
 from lab.metrics import LOWER_IS_BETTER
 from lab.statistics import average_ranks, rank_test
-
-LEAST_ENVIRONMENTS = 5
-"""For a critical-difference diagram (Demsar 2006): Friedman's approximation needs that many."""
+from lab.statistics.ranks import LEAST_CELLS, LEAST_ENVIRONMENTS
 
 
 def ranks_of(cells: list[Cell], metric: str, alpha: float) -> Iterator[Ranks]:
@@ -27,12 +25,13 @@ def ranks_of(cells: list[Cell], metric: str, alpha: float) -> Iterator[Ranks]:
     names, higher = [group[0].environment for group in groups], metric not in LOWER_IS_BETTER
     if len(common) < 2:
         return
-    if len(groups) < LEAST_ENVIRONMENTS or len(common) < 3:
+    if len(groups) < LEAST_ENVIRONMENTS or len(common) < LEAST_CELLS:
         yield Ranks(metric, common, names, average_ranks(table, higher).tolist())
         return
     found = rank_test(table, higher, alpha)
     cliques = [[common[c] for c in clique] for clique in found.cliques]
-    yield Ranks(metric, common, names, list(found.ranks), found.friedman_p, found.critical_difference, cliques)
+    tested = (found.friedman_p, found.critical_difference, cliques, found.nemenyi.tolist())
+    yield Ranks(metric, common, names, list(found.ranks), *tested)
 
 
 def _are_environments(groups: list[list[Cell]]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lab.comparison.cells import Cell, blocks
-from lab.comparison.findings import Difference, Summary
+from lab.comparison.findings import Difference, Ranks, Summary
 from lab.statistics import smallest_p
 
 STREAM = ("environment", "data", "seed_for")
@@ -26,14 +26,16 @@ def left_out(summaries: list[Summary], rows: list[Difference]) -> list[str]:
     return [f"{where}, {', '.join(metrics)}: {what}" for (where, what), metrics in found.items()]
 
 
-def notes(cells: list[Cell], summaries: list[Summary], rows: list[Difference], baseline: str, alpha: float) -> Iterator[str]:
+def notes(
+    cells: list[Cell], summaries: list[Summary], rows: list[Difference], ranks: list[Ranks], baseline: str, alpha: float
+) -> Iterator[str]:
     """What one must know to read the table rightly."""
     for cell in cells:
         yield from cell.taken
     yield from _of_seeds(cells)
     yield from _too_few(rows, {(row.environment, row.metric, row.cell) for row in summaries if row.undefined})
     yield from _blind(rows, alpha)
-    yield from _unranked(cells)
+    yield from _unranked(cells) if ranks else ()
     for group in blocks(cells):
         if len(group) > 1 and all(cell.name != baseline for cell in group):
             yield f"{group[0].environment}: has no {baseline}, so nothing is compared there"
@@ -67,7 +69,7 @@ def _too_few(rows: list[Difference], undefined: set[tuple[str, str, str]]) -> It
 def _unranked(cells: list[Cell]) -> Iterator[str]:
     """Cells that are not in every environment have no rank."""
     groups = blocks(cells)
-    for name in dict.fromkeys(cell.name for cell in cells) if len(groups) > 1 else ():
+    for name in dict.fromkeys(cell.name for cell in cells):
         without = [group[0].environment for group in groups if all(cell.name != name for cell in group)]
         if without:
             yield f"{name}: not in {'; '.join(without)}, and so without a rank"

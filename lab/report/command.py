@@ -7,7 +7,6 @@ import shlex
 import webbrowser
 from pathlib import Path
 
-from lab.comparison.command import METRICS
 from lab.errors import UserError, require
 
 MARK = b'content="continual-learning-lab"'
@@ -38,9 +37,8 @@ def _of_runs(given: argparse.Namespace, command: str) -> Path:
     from lab.report.page import write_page
 
     found = gather(given.what, Path(given.runs).expanduser())
-    cells = cells_of(found.runs, given.metric or METRICS, (*given.varies, *found.varies))
-    metrics = given.metric or [name for name in METRICS if any(cell.has(name) for cell in cells)]
-    comparison = compare(cells, metrics, given.baseline, given.margin, without=tuple(found.left_out))
+    cells = cells_of(found.runs, given.metric or (), (*given.varies, *found.varies))
+    comparison = compare(cells, given.metric, given.baseline, given.margin, without=tuple(found.left_out))
     path = _place(given.output, [run.folder for run in found.runs])
     return write_page(path, cells, comparison, _title(cells), command)
 
@@ -53,12 +51,8 @@ def _of_study(given: argparse.Namespace) -> Path | None:
     from lab.study.reporting import compared
     from lab.study.running import home
 
-    word = given.what[0]
-    a_file = word.endswith((".yaml", ".yml")) and Path(word).is_file()
-    if len(given.what) > 1 or not (a_file or (word in question.names() and not Path(word).exists())):
-        return None
-    study = question.find(given.what[0])
-    kept, runs = record.load(study), Path(given.runs).expanduser()
+    study = question.named(given.what[0]) if len(given.what) == 1 else None
+    kept, runs = record.load(study) if study else {"looks": []}, Path(given.runs).expanduser()
     if not kept["looks"]:
         return None
     asked = [name for name in ("metric", "baseline", "margin", "varies") if getattr(given, name)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Comparison, Difference
-from lab.report.curves import Timeline, by_steps, by_tasks, forgetting_of_tasks_met, of_tasks_met
+from lab.report.curves import Timeline, begins, by_steps, by_tasks, forgetting_of_tasks_met, of_tasks_met
 from lab.report.drawing import COLUMN, PAGE, PRINT, band, empty, for_print, legend, look, matrix, wrapped, write
 from lab.report.ranking import rank_diagram
 from lab.report.sheets import relation
@@ -148,14 +148,8 @@ def _panel(axes: Axes, group: list[Cell], of: Callable[[Timeline], np.ndarray], 
     axes.set_xlabel(times[0].label)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
-    for border in _borders(times) if read is by_steps else ():
-        axes.axvline(border, color="0.85", linewidth=0.5, zorder=0)
-
-
-def _borders(times: list[Timeline]) -> np.ndarray:
-    """The steps at which a next task begins, by the cell that trains most tasks one after the other."""
-    time = max(times, key=lambda time: len(np.unique(time.met)))
-    return time.where[:-1][(np.diff(time.met) > 0) & (time.met[:-1] > 0)]
+    for step in begins(times):
+        axes.axvline(step, color="0.85", linewidth=0.5, zorder=0)
 
 
 @for_print

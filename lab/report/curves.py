@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,23 @@ def forgetting_of_tasks_met(time: Timeline) -> np.ndarray:
         return (best - time.accuracy[:, e, : met - 1]).mean(1)
 
     return _over_evaluations(time, of)
+
+
+def begins(times: Iterable[Timeline]) -> list[float]:
+    """The steps at which tasks begin, but for the first, if these are the same for all that train one task after the other;
+    none where time is counted in tasks."""
+    found = {tuple(time.where[:-1][(np.diff(time.met) > 0) & (time.met[:-1] > 0)]) for time in times if time.label == "steps"}
+    found -= {()}
+    return [float(step) for step in found.pop()] if len(found) == 1 else []
+
+
+def thinned(values: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the values, evenly spaced, the first and the last among them.
+
+    >>> thinned(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).round().astype(int)]
 
 
 def _over_evaluations(time: Timeline, of: Callable[[int, int], np.ndarray | None]) -> np.ndarray:

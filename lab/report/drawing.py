@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lab.report.curves import settled
-from lab.report.summary import interval
+from lab.report.summary import interval, mean_over_members
 from lab.results import Results, write_whole
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def matrix(axes: Axes, results: Results, width: float) -> AxesImage:
 
     ``width``: of the axes, about, in inches; it decides whether numbers fit in.
     """
-    values = mean(settled(results))
+    values = mean_over_members(settled(results))
     tasks = values.shape[1]
     axes.set_facecolor("0.92")
     axes.patch.set(hatch="////", edgecolor="0.7")
@@ -145,10 +145,3 @@ class _Wrapper(textwrap.TextWrapper):
     """Breaks dotted names and settings too: between words, and after a dot, a stroke or a sign of equality."""
 
     wordsep_re = re.compile(r"(\s+|(?<=[.=_/])(?=[^\s\d]))")
-
-
-def mean(values: np.ndarray) -> np.ndarray:
-    """Mean over members that are defined; NaN where none is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(values, 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.report.curves import by_steps, by_tasks, of_tasks_met
+from lab.report.curves import by_steps, by_tasks, of_tasks_met, thinned
 from lab.report.drawing import band, empty, look, matrix, write
 from lab.results import Results
 
@@ -33,7 +33,7 @@ def accuracy_over_time(results: Results) -> Figure:
     axes = figure.add_subplot()
     time = by_steps(results)
     tasks = time.accuracy.shape[2]
-    for number, task in enumerate(np.unique(np.linspace(0, tasks - 1, min(tasks, SHOWN)).round().astype(int))):
+    for number, task in enumerate(thinned(np.arange(tasks), SHOWN)):
         band(axes, time.where, time.accuracy[:, :, task], f"task {task + 1}", look(number), number)
     axes.set(xlabel=time.label, ylabel="accuracy", ylim=(-0.02, 1.02))
     axes.legend(fontsize=7, ncols=1 if tasks <= 10 else 2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

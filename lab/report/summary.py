@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lab.results import Results
-from lab.statistics.estimates import LEAST_FOR_BCA, estimate
+from lab.statistics.estimates import LEAST_FOR_BCA, Estimate, estimate
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
 ONLINE = ("online_accuracy", "online_baseline")
@@ -30,21 +30,30 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, flo
     return mean, mean - half, mean + half
 
 
-def overall(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % interval of a measure over the members that are defined: :func:`lab.statistics.estimate`'s, BCa from 20
-    seeds on. For the many points of a curve there is :func:`interval`."""
-    if np.count_nonzero(~np.isnan(values)) < LEAST_FOR_BCA:
-        return interval(values)
-    found = estimate(values)
-    return found.mean, found.low, found.high
+def overall(values: np.ndarray) -> Estimate:
+    """A measure over the members that are defined: :func:`lab.statistics.estimate`, for few seeds by the quicker way of
+    :func:`interval`, which is for the many points of a curve."""
+    known = values[~np.isnan(values)]
+    if len(known) >= LEAST_FOR_BCA:
+        return estimate(known)
+    sd = float(known.std(ddof=1)) if len(known) > 1 else np.nan
+    mean, low, high = interval(known)
+    return Estimate(mean, sd, low, high, len(known), "t" if len(known) > 1 else "none")
+
+
+def mean_over_members(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is defined; NaN where nothing is."""
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
 def written(values: np.ndarray) -> str:
     """``0.912 [0.905, 0.919]``; a dash for what is undefined."""
-    mean, low, high = overall(values)
-    if np.isnan(mean):
+    found = overall(values)
+    if not found.n:
         return "-"
-    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{found.mean:.3f}" if found.n == 1 else f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def cell_name(config: dict[str, Any]) -> str:

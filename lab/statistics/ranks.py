@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEAST_ENVIRONMENTS, LEAST_CELLS = 5, 3
+"""For a test: below, Friedman's chi-square is too rough."""
 
 
 @dataclass(frozen=True)

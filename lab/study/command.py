@@ -22,12 +22,14 @@ def main(arguments: list[str]) -> int:
     from lab.run import answered
 
     given, words = _parse(arguments)
-    return answered(lambda: _run(given, words) if given.name else _list(given.json))
+    return answered(lambda: _run(given, words) if given.name else _list(given, words))
 
 
-def _list(as_json: bool) -> None:
+def _list(given: argparse.Namespace, words: list[str]) -> None:
+    if words or given.extend or given.jobs:
+        raise UserError("lab study: name the study that is meant; without a name it lists them all")
     rows = list(_rows())
-    if as_json:
+    if given.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     width = max((len(row["name"]) for row in rows), default=0)

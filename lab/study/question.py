@@ -96,6 +96,16 @@ def find(name: str) -> Study:
     return read(files[name])
 
 
+def named(word: str) -> Study | None:
+    """The study that a word of a command names where it may name folders too: its file, or its name if no path is called so.
+
+    Raises:
+        UserError: its file is wrong.
+    """
+    a_file = word.endswith((".yaml", ".yml")) and Path(word).is_file()
+    return find(word) if a_file or (word in names() and not Path(word).exists()) else None
+
+
 def _files() -> dict[str, Path]:
     """Studies by name: files that state a claim. Others in the folder are sweeps."""
     found: dict[str, Path] = {}

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from lab.config import NOT_IN_DIGEST, flat
-from lab.report.summary import cell_name, interval, overall
+from lab.report.curves import thinned
+from lab.report.summary import cell_name, interval, mean_over_members, overall
 from lab.results import Results
 from lab.tracking import labels
 
@@ -97,7 +98,7 @@ def params(config: dict[str, Any], member: int | None = None, count: int = 0) ->
 
 def accuracy_table(results: Results) -> dict[str, list]:
     """The accuracy matrix as columns: the mean over members after each task, on each task; None where undefined."""
-    mean = _mean(results.accuracy)
+    mean = mean_over_members(results.accuracy)
     columns = {"after task": ["none", *map(str, range(1, len(mean)))]}
     for task in range(mean.shape[1]):
         columns[f"on task {task + 1}"] = [None if np.isnan(value) else round(float(value), 4) for value in mean[:, task]]
@@ -106,15 +107,15 @@ def accuracy_table(results: Results) -> dict[str, list]:
 
 def _summary(results: Results) -> Iterator[Point]:
     for name, values in results.metrics.items():
-        mean, low, high = overall(values)
-        named = {name: mean, f"{name}_std": labels.spread(values), f"{name}_low": low, f"{name}_high": high}
+        found = overall(values)
+        named = {name: found.mean, f"{name}_std": found.sd, f"{name}_low": found.low, f"{name}_high": found.high}
         yield from _known((key, float(value), 0) for key, value in named.items())
 
 
 def _series_of_cell(results: Results) -> Iterator[Point]:
     """The members' mean series, and the edges of the interval around the accuracy on the tasks met."""
-    curves = None if results.curves is None else _mean(results.curves["accuracy"])
-    yield from _series(results, _mean(results.accuracy), curves)
+    curves = None if results.curves is None else mean_over_members(results.curves["accuracy"])
+    yield from _series(results, mean_over_members(results.accuracy), curves)
     for i in range(1, results.accuracy.shape[1]):
         _, low, high = interval(results.accuracy[:, i, :i].mean(1))
         yield from _known((f"accuracy by task/tasks met {edge}", value, i) for edge, value in (("low", low), ("high", high)))
@@ -123,7 +124,7 @@ def _series_of_cell(results: Results) -> Iterator[Point]:
 def _series(results: Results, accuracy: np.ndarray, curves: np.ndarray | None) -> list[Point]:
     """Accuracy ``[T + 1, T]`` after each task and, where recorded, curves ``[E, T]``: on tasks met, and on single tasks."""
     tasks = accuracy.shape[1]
-    shown = np.unique(np.linspace(0, tasks - 1, min(tasks, SHOWN)).round().astype(int))
+    shown = thinned(np.arange(tasks), SHOWN)
     points = [("accuracy by task/tasks met", accuracy[i, :i].mean(), i) for i in range(1, tasks + 1)]
     points += [(f"accuracy by task/on task {j + 1:02d}", accuracy[i, j], i) for j in shown for i in range(tasks + 1)]
     if curves is not None:
@@ -145,10 +146,3 @@ def _allowed(key: str) -> str:
 
 def _short(value: str) -> str:
     return value if len(value) <= LONGEST else value[: LONGEST - 3] + "..."
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the members that are defined; NaN where none is."""
-    known = ~np.isnan(values)
-    count = known.sum(0)
-    return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lab.errors import UserError
 from lab.tracking.outbox import Place
 from lab.tracking.patience import Patience, Unanswered, reason_of
 from lab.tracking.sending import IDENTITY, PARENT
+from lab.tracking.store import Store, StoreError
 
 FILES = ("results.json", "accuracy.npz")
 
@@ -31,7 +32,7 @@ def fetch(settings: dict[str, Any], query: str, folder: Path) -> Iterator[Path]:
     place = Place.of(settings)
     if place.file and not place.file.exists():
         raise UserError(f"tracking.uri={place.shown}: there is no store")
-    source = Source.opened(place, settings["timeout"])
+    source = Source(place, Store(place, Patience(settings["timeout"])), settings["timeout"])
     for run in source.cells(query):
         name = re.sub(r"[^\w.-]+", "-", run.info.run_name or "run").strip("-")
         target = folder / "mlflow" / f"{name}-{run.info.run_id[:8]}"
@@ -43,31 +44,24 @@ def fetch(settings: dict[str, Any], query: str, folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Source:
-    """An experiment in a store that is read."""
+    """A store that is read."""
 
     place: Place
+    store: Store
     timeout: float
-    client: Any
-    experiment: str
 
-    @classmethod
-    def opened(cls, place: Place, timeout: float) -> Source:
-        """The experiment that the place names."""
-        from lab.tracking.store import Store
-
-        store = Store(place, Patience(timeout))
-        source = cls(place, timeout, store, "")
-        found = source.asked(lambda: store.client.get_experiment_by_name(place.experiment))
+    @cached_property
+    def experiment(self) -> str:
+        """The id of the experiment that the place names."""
+        found = self.asked(lambda: self.store.client.get_experiment_by_name(self.place.experiment))
         if found is None:
-            names = ", ".join(source.asked(store.experiments))
-            raise UserError(f"--experiment {place.experiment}: there is none in {place.shown}. There are {names}")
-        return cls(place, timeout, store.client, found.experiment_id)
+            names = ", ".join(self.asked(self.store.experiments))
+            raise UserError(f"--experiment {self.place.experiment}: there is none in {self.place.shown}. There are {names}")
+        return found.experiment_id
 
     def asked(self, job: Callable[[], Any], blamed: str = "") -> Any:
         """What the store answers, within the time that is allowed; what it refuses is ``blamed``, or else the store itself."""
         from mlflow.exceptions import MlflowException
-
-        from lab.tracking.store import StoreError
 
         try:
             return Patience(self.timeout).watch(job)
@@ -78,17 +72,18 @@ class Source:
 
     def cells(self, query: str) -> Iterator[Any]:
         """The experiment's cells that the filter lets through."""
-        page, order = None, ["attributes.start_time ASC"]
-        self.asked(lambda: self.client.search_runs([self.experiment], max_results=1))  # so that what fails next is the filter
-        search = partial(self.client.search_runs, [self.experiment], query, order_by=order)
+        search = partial(self.store.client.search_runs, [self.experiment])
+        self.asked(partial(search, max_results=1))  # so that what fails next is the filter
+        page = None
         while page is None or page:
-            found = self.asked(partial(search, page_token=page), f"--filter {query}" if query else "")
+            more = partial(search, query, order_by=["attributes.start_time ASC"], page_token=page)
+            found = self.asked(more, f"--filter {query}" if query else "")
             page = found.token or ""
             yield from (run for run in found if IDENTITY in run.data.tags and PARENT not in run.data.tags)
 
     def download(self, run: str, target: Path) -> None:
         """The run's results, as far as it has them."""
-        names = self.asked(lambda: [file.path for file in self.client.list_artifacts(run)])
+        names = self.asked(lambda: [file.path for file in self.store.client.list_artifacts(run)])
         for name in FILES:
             if name in names:
-                self.asked(partial(self.client.download_artifacts, run, name, str(target)))
+                self.asked(partial(self.store.client.download_artifacts, run, name, str(target)))

@@ -83,10 +83,10 @@ def of_cell(results: Results, folder: Path) -> str:
     lines = [f"**{len(results.seeds)} seeds**, {results.cost['wall_seconds']:.1f} s of training{device}", ""]
     lines += _heading("over seeds", "mean", "95 % interval", "std")
     for metric, values in results.metrics.items():
-        mean, low, high = overall(values)
-        if not np.isnan(mean):
-            between = "-" if np.isnan(low) else f"{low:.4f} to {high:.4f}"
-            lines.append(f"| {_words(metric)} | {mean:.4f} | {between} | {written(spread(values))} |")
+        found = overall(values)
+        if found.n:
+            between = "-" if found.n == 1 else f"{found.low:.4f} to {found.high:.4f}"
+            lines.append(f"| {_words(metric)} | {found.mean:.4f} | {between} | {written(found.sd)} |")
     for seed, step in zip(results.seeds, results.diverged, strict=True):
         lines += [] if step is None else ["", f"Seed {seed} diverged at step {step} and is left out from there on."]
     for metric, reason in results.undefined.items():
@@ -103,14 +103,8 @@ def of_member(results: Results, m: int) -> str:
     lines += ["", *_heading("", "this seed", "mean over seeds")]
     for metric, values in results.metrics.items():
         if not np.isnan(values).all():
-            lines.append(f"| {_words(metric)} | {written(values[m])} | {overall(values)[0]:.4f} |")
+            lines.append(f"| {_words(metric)} | {written(values[m])} | {overall(values).mean:.4f} |")
     return "\n".join(lines)[:LONGEST_TEXT]
-
-
-def spread(values: np.ndarray) -> float:
-    """The sample standard deviation; NaN for fewer than two."""
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
 def written(value: float) -> str:

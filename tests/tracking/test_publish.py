@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from lab import tracking
+from lab.dashboard import newest
 from lab.errors import UserError
 from lab.results import load
 from lab.tracking import Place, check, outbox, publish, send_waiting
@@ -338,3 +339,14 @@ def test_all_runs_can_be_sent_again_to_a_store_that_lost_them(make_run, settings
     assert send_waiting(tmp_path / "runs", settings) == (0, None)
     assert send_waiting(tmp_path / "runs", settings, again=True) == (2, None)
     assert sorted(run.data.tags["lab.folder"] for run in runs_of(client)[0]) == sorted(map(str, folders * 2))
+
+
+def test_the_dashboard_opens_where_the_newest_runs_are_if_the_configured_experiment_has_none(make_run, settings, capsys):
+    for number, name in enumerate(("first study", "second study")):
+        run = make_run(name, points=0)
+        os.utime(run / "results.json", (1.8e9 + 60 * number, 1.8e9 + 60 * number))
+        assert publish(run, settings | {"experiment": name}) is None
+    assert newest(settings)["experiment"] == "second study"
+    assert "this is second study; there are also first study (--experiment NAME)" in capsys.readouterr().err
+    assert publish(make_run("plain", points=0), settings) is None
+    assert newest(settings)["experiment"] == "continual-learning"

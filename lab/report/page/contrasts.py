@@ -11,6 +11,7 @@ from lab.comparison.cells import Cell
 from lab.comparison.findings import Comparison, Difference, Ranks
 from lab.report.page import series
 from lab.report.page.charts import COLOUR, GREY, HOVER, NAMES, SHOWN, Chart, number, spec
+from lab.report.sheets import relation
 
 WITH_NUMBERS = 12
 """Tasks of a matrix that has room for its numbers."""
@@ -130,7 +131,7 @@ def ranks(found: Ranks) -> Chart:
 def _of_ranks(found: Ranks) -> str:
     words = [f"Over {len(found.environments)} environments."]
     if np.isfinite(found.friedman_p):
-        words.append(f"Friedman's test: p = {found.friedman_p:.3g}.")
+        words.append(f"Friedman's test: p {relation(found.friedman_p)}.")
     if np.isfinite(found.critical_difference):
         words.append(f"Nemenyi's test does not tell apart ranks closer than {found.critical_difference:.2f}.")
     words += [f"Not told apart: {', '.join(clique)}." for clique in found.cliques]

@@ -12,7 +12,7 @@ from lab.comparison.cells import Cell, spans
 from lab.comparison.protocol import PLACES
 from lab.config import flat
 from lab.report.page.charts import Rows
-from lab.report.summary import written
+from lab.report.summary import overall, written
 
 OF_THE_MACHINE = ("paths", "tracking", "seeds")
 """Sections of a configuration that say where a run was kept, and the number of its seeds, which are listed by themselves."""
@@ -56,11 +56,11 @@ def measures(cell: Cell) -> Table:
 
 
 def _measure(cell: Cell, metric: str) -> list[str]:
-    known = cell.results.metrics[metric]
-    known = known[~np.isnan(known)]
-    if not len(known):
+    values = cell.results.metrics[metric]
+    found = overall(values)
+    if not found.n:
         return [f"undefined: {cell.results.undefined.get(metric, 'no seed has a value')}", "-", "0"]
-    return [written(known), f"{known.std(ddof=1):.3f}" if len(known) > 1 else "-", str(len(known))]
+    return [written(values), f"{found.sd:.3f}" if found.n > 1 else "-", str(found.n)]
 
 
 def by_seed(cells: list[Cell], metrics: list[str]) -> Table:
@@ -139,11 +139,16 @@ def _data(origin: dict[str, Any]) -> str:
     return f"{data.get('name', '-')}, digest {data.get('digest', '-')}"
 
 
+def _each(of: Callable[[dict[str, Any]], str]) -> Callable[[Cell], str]:
+    """What is said of a cell's origin, and of each of them where its directories have several."""
+    return lambda cell: "; ".join(dict.fromkeys(of(origin) for origin in cell.origins or (cell.results.provenance,)))
+
+
 _ORIGINS: dict[str, Callable[[Cell], str]] = {
-    "git commit": lambda cell: str(cell.results.provenance.get("commit") or "-"),
-    "versions": lambda cell: _words(cell.results.provenance.get("versions", {})),
-    "hardware": lambda cell: _words(cell.results.provenance.get("hardware", {})),
-    "data": lambda cell: _data(cell.results.provenance),
+    "git commit": _each(lambda origin: str(origin.get("commit") or "-")),
+    "versions": _each(lambda origin: _words(origin.get("versions", {}))),
+    "hardware": _each(lambda origin: _words(origin.get("hardware", {}))),
+    "data": _each(_data),
     "cell (settings and code)": lambda cell: str(cell.results.provenance.get("cell", "-")),
     "seeds": lambda cell: f"{len(cell.results.seeds)}: {spans(cell.results.seeds).partition(' ')[2]}",
 }

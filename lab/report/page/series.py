@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.report.curves import Timeline, settled
+from lab.report.curves import Timeline, settled, thinned
 from lab.report.summary import interval
 from lab.results import Results
 
@@ -57,21 +57,6 @@ def matrix(results: Results) -> list[tuple[int, int, Point]]:
     tasks = thinned(np.arange(values.shape[2]), MOST_TASKS)
     pairs = [(i, int(j)) for i in (0, *(int(task) + 1 for task in tasks)) for j in tasks]
     return [(i, j + 1, _point(j + 1, values[:, i, j])) for i, j in pairs if not np.isnan(values[:, i, j]).all()]
-
-
-def begins(time: Timeline) -> list[float]:
-    """The steps after which tasks begin, but for the first; none where time is counted in tasks."""
-    met = time.met
-    return [] if time.label != "steps" else [float(time.where[e - 1]) for e in range(1, len(met)) if met[e] > met[e - 1] > 0]
-
-
-def thinned(values: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the values, evenly spaced, the first and the last among them.
-
-    >>> thinned(np.arange(10), 4).tolist()
-    [0, 3, 6, 9]
-    """
-    return values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).round().astype(int)]
 
 
 def rounded(value: float) -> float | None:

@@ -9,12 +9,15 @@ from scipy import stats
 
 from lab.comparison import Run, cells_of, compare
 from lab.errors import UserError
+from lab.report.page.facts import origins
+from lab.statistics import seeds_needed
 from tests.lab.comparison.material import results
 
 RNG = np.random.default_rng(0)
 NAIVE = RNG.normal(0.7, 0.02, 10)
 ER = NAIVE + RNG.normal(0.05, 0.01, 10)
 OTHER = NAIVE + RNG.normal(0.0, 0.01, 10)
+NOISE = RNG.normal(0.01, 0.01, 10)
 
 
 def cells(*runs):
@@ -150,3 +153,37 @@ def test_other_commits_are_told():
     runs = [Run("a", results(NAIVE)), Run("b", results(ER, "strategy=er"))]
     runs[1].results.provenance["commit"] = "1234567890"
     assert "not everything was run with the same commit (1234567, abc1234)" in compare(cells_of(runs), ["accuracy"]).notes
+
+
+def test_seeds_are_planned_for_as_many_comparisons_also_where_so_few_can_reach_nothing():
+    others = [(NAIVE + n * NOISE, [f"strategy=[{name}]"]) for n, name in enumerate(("er", "cumulative", "joint"), 1)]
+
+    def of(seeds):
+        runs = [(NAIVE, []), *others]
+        return compare(cells(*((values[:seeds], words, {}) for values, words in runs)), ["accuracy", "forgetting"]).differences
+
+    for seeds, least in ((4, 6 / 8), (3, 1.0)):  # six times 2 / 2^3 is more than 1
+        for row in of(seeds):
+            assert row.smallest_p == pytest.approx(least)
+            assert row.needed == seeds_needed(np.array(row.values), alpha=0.05 / 6)
+
+
+def test_of_ranks_nothing_is_said_where_there_are_none():
+    runs = [(NAIVE, ["epochs=1"], {}), (ER, ["epochs=1", "strategy=er"], {}), (OTHER, ["epochs=1", "strategy=cumulative"], {})]
+    runs += [(NAIVE, ["epochs=2"], {}), (ER, ["epochs=2", "strategy=er"], {})]
+    assert not any("rank" in note for note in compare(cells(*runs), ["accuracy"]).notes)
+
+
+def test_nothing_to_compare_is_a_sentence():
+    lost = {"diverged": [3] * 10}
+    with pytest.raises(UserError, match=r"--metric accuracy: no run has a value .every member diverged"):
+        compare(cells((NAIVE, [], lost), (ER, ["strategy=er"], lost)))
+
+
+def test_directories_that_are_pooled_were_run_one_after_the_other():
+    runs = [Run("a", results(NAIVE)), Run("b", results(ER[:3], seeds=[20, 21, 22]))]
+    runs[1].results.provenance["commit"] = "1234567890"
+    (cell,) = cells_of(runs)
+    assert cell.results.cost["wall_seconds"] == pytest.approx(4.0)
+    said = dict(row[1] for row in origins([cell]).rows)
+    assert said["git commit"] == "abc1234; 1234567890"

@@ -15,14 +15,7 @@ from lab.report.page.verdict import answers
 
 from .made import cell as made
 from .made import comparison
-from .pages import EVIL, STUDY, Parsed, cells, evil_page, page_of_all, page_of_one, trained
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    trained(folder)
-    return cells(folder)
+from .pages import EVIL, STUDY, Parsed, evil_page, page_of_all, page_of_one
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,10 @@
 
 import pytest
 
-from .pages import EVIL, STUDY, cells, evil_page, page_of_all, page_of_one, trained
+from .pages import EVIL, STUDY, evil_page, page_of_all, page_of_one
 
 PRINTED = {"width": 687, "height": 970}
 """A4 without its margins, in CSS pixels."""
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    trained(folder)
-    return cells(folder)
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,17 @@ MANY = np.random.default_rng(0).exponential(1, 25)
 def test_few_seeds_have_students_interval():
     known = FEW[~np.isnan(FEW)]
     expected = stats.t.interval(0.95, 3, known.mean(), stats.sem(known))
-    assert overall(FEW) == interval(FEW) == pytest.approx((known.mean(), *expected))
+    found = overall(FEW)
+    assert (found.mean, found.low, found.high) == interval(FEW) == pytest.approx((known.mean(), *expected))
+    assert (found.sd, found.n, found.method) == (pytest.approx(known.std(ddof=1)), 4, "t")
 
 
 def test_many_seeds_have_the_bootstraps():
     """Of skewed values it reaches farther on the side of the tail."""
-    mean, low, high = overall(MANY)
+    ours = overall(MANY)
     found = stats.bootstrap((MANY,), np.mean, method="BCa", n_resamples=20_000, rng=1).confidence_interval
-    assert (low, high) == pytest.approx((found.low, found.high), abs=0.04)  # both are resampled
-    assert high - mean > mean - low
+    assert (ours.low, ours.high) == pytest.approx((found.low, found.high), abs=0.04)  # both are resampled
+    assert ours.high - ours.mean > ours.mean - ours.low
 
 
 def test_in_words():

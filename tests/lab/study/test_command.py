@@ -84,6 +84,12 @@ def test_the_list_says_what_each_study_has_come_to(here, capfd):
     assert (rows["other"]["verdict"], rows["other"]["measured"]) == (None, None)
 
 
+@pytest.mark.parametrize("words", [("data.dir=there",), ("--extend", "9"), ("--jobs", "2")])
+def test_without_a_name_there_is_nothing_to_run(here, capfd, words):
+    status = command.main([*words])
+    assert (status, "lab study: name the study that is meant" in capfd.readouterr().err) == (2, True)
+
+
 def test_a_broken_study_does_not_hide_the_others(here, capfd):
     here.study()
     here.study("broken", seeds=0)
