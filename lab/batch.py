@@ -32,6 +32,10 @@ class Batch:
         """``weights``, made explicit."""
         return _weights_of(self)
 
+    def taking_part(self) -> Tensor:
+        """Whose samples count at all, bool ``[M]``; the others rest, and their state is to stay as it is."""
+        return _weights_of(self)[:, : self.current].gt(0).any(1)
+
     def shares(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """How much each sample counts, as a share of the member's whole: ``[M, B]``, adding up to 1 (0 where all weigh 0)."""
         return shares_of(self.weights_or_ones().to(dtype))

@@ -42,3 +42,12 @@ def fraction(key: str, given: object) -> float:
     number = isinstance(given, (int, float)) and not isinstance(given, bool)
     require(number and 0 <= given < 1, key, given, "a number in [0, 1)")
     return float(given)
+
+
+def strength(key: str, given: object, least: float = 0.0, most: float = float("inf")) -> float | list[float]:
+    """``given`` as a number in [``least``, ``most``], or a list of such numbers, one a member of the run."""
+    numbers = given if isinstance(given, list) else [given]
+    sound = all(isinstance(n, (int, float)) and not isinstance(n, bool) and least <= n <= most for n in numbers)
+    wanted = f"a number from {least:g} on" if most == float("inf") else f"a number in [{least:g}, {most:g}]"
+    require(sound and bool(numbers), key, given, f"{wanted}, or a list of one for each member")
+    return [float(n) for n in numbers] if isinstance(given, list) else float(given)

@@ -107,7 +107,7 @@ class Evaluation(nn.Module):
         batch, counts = self.batch or _fitting(learner), []
         for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
             inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
-            logits = learner.predict(inputs)
+            logits = learner.predict(inputs, tasks if self.scenario == "task" else None)
             real = (targets >= 0) & there.view(*there.shape, *[1] * (targets.dim() - 2))
             right = self._right(logits, answers, targets, real)
             without_task = self._right(logits, met, targets, real) if self.scenario == "task" else right

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from lab import config as configuration
 from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
-from lab.learner import ContinualLearner
+from lab.learner import ONE_ALONE, ContinualLearner, overrides
 from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, settle, settled, why_in_turn
 from lab.population import Population
@@ -80,8 +81,14 @@ class Experiment:
             kind = type(strategy).__name__
             if stream.scenario not in strategy.scenarios:
                 raise UserError(f"environment.scenario={stream.scenario}: {kind} serves {', '.join(strategy.scenarios)}")
+            if strategy.needs_classes and self.environment.data.train.targets.dim() != 1:
+                name = self.environment.data.name
+                raise UserError(
+                    f"environment.source={name}: {kind} needs one class label an example, and these have one a token"
+                )
             if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
                 raise UserError(f"strategy: {kind} must be told when a task ends, and this environment announces no boundaries")
+            strategy.check(stream, self.environment.data)
             stream = strategy.rewrite(stream)
         if self.config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
             raise UserError("reset_optimizer=true: this environment announces no boundaries at which to reset")
@@ -118,6 +125,10 @@ class Experiment:
         for name, strategy in zip(self.config["strategy"], made, strict=True):
             if not isinstance(strategy, Strategy):
                 raise invalid(f"strategy.{name}._target_", type(strategy).__name__, "a lab.protocols.Strategy")
+        for hook in ONE_ALONE:
+            rivals = [name for name, s in zip(self.config["strategy"], made, strict=True) if overrides(s, hook)]
+            if len(rivals) > 1:
+                raise UserError(f"strategy=[{','.join(rivals)}]: each has a {hook} of its own, and a learner can have but one")
         return made
 
     @cached_property
@@ -160,7 +171,9 @@ class Experiment:
         evaluation = self.evaluation(course, own)
         reader = Reader(self.environment.data, course.streams)
         rest = (self.config["outputs"], self.config["clip"], self.config["reset_optimizer"])
-        return ContinualLearner(population, self.strategies(), optimizer, reader, course, evaluation, own, *rest)
+        strategies = self.strategies()
+        places = (members, len(self.seeds))
+        return ContinualLearner(population, strategies, optimizer, reader, course, evaluation, own, *rest, places)
 
     @property
     def _wish(self) -> dict[str, Any]:
@@ -194,12 +207,21 @@ class Experiment:
                 self.folder / "config.yaml", lambda file: file.write(yaml.safe_dump(self.config, sort_keys=False).encode())
             )
             self._incomplete.touch()
+            self._announce()
             plan = settled(self.folder, self._wish, self.device, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
             parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
             save(join(parts, self.seeds), self.folder)
             self._incomplete.unlink()
         return self.folder
+
+    def _announce(self) -> None:
+        """Say what strategies want to be known before training, on standard error."""
+        parameters = sum(p.numel() for p in self.make_network().parameters())
+        for strategy in self.strategies():
+            told = strategy.announcement(len(self.seeds), parameters)
+            if told:
+                print(f"lab: {told}", file=sys.stderr)
 
     @property
     def _incomplete(self) -> Path:

@@ -13,29 +13,32 @@ from torch.nn import functional as F
 
 from lab.ahead import Work, works
 from lab.evaluation import Evaluation
-from lab.memory import Reservoir
 from lab.optimizers import StackedOptimizer, clip_by_member
 from lab.population import Population
 from lab.protocols import Batch, Strategy
 from lab.reader import Reader
 from lab.seeding import member_keys, uniform
+from lab.services import Services
 from lab.stream import Block, Course
 
-HOOKS = ("extend", "loss", "gradient", "update_scale", "after_step")
-"""Of strategies, in a step."""
+HOOKS = ("extend", "gates", "units", "criterion", "loss", "gradient", "update_scale", "after_step", "predict")
+"""Of strategies, in a step and in evaluation."""
+ONE_ALONE = ("criterion", "predict")
+"""Hooks whose answer takes another's place, so that of all strategies one may have it."""
 
 
-class ContinualLearner(LightningModule):
+class ContinualLearner(Services, LightningModule):
     """M learners trained together.
 
-    What strategies use: ``population``, ``reader``, ``course``, ``seeds``, ``clock`` ``[M]`` (steps each member has taken),
-    :meth:`replay`, :meth:`draw`, :meth:`losses`.
+    What strategies use: ``population``, ``optimizer``, ``reader``, ``course``, ``seeds``, ``clock`` ``[M]`` (steps each member has
+    taken), ``activations`` (of the layers in ``population.watched``, in the step's forward pass), and :class:`Services`.
 
     Args:
         outputs: which output units take part in a sample's loss in class-incremental training: ``all``, those ``seen`` so
             far, or (``current``) those of the task that the sample is met as.
         clip: the largest norm of each member's gradient.
         reset_optimizer: forget momentum and counts when a task begins.
+        places: of the members among all of the run, and how many those are; None where these are all.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class ContinualLearner(LightningModule):
         outputs: str = "all",
         clip: float | None = None,
         reset_optimizer: bool = False,
+        places: tuple[list[int], int] | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.population, self.reader, self.evaluation = population, reader, evaluation
         self.strategies = nn.ModuleList(strategies)
         self.course, self.seeds, self.members = course, seeds, len(seeds)
+        self.places = places or (list(range(len(seeds))), len(seeds))
         self.outputs, self.clip, self.reset_optimizer = outputs, clip, reset_optimizer
         self.optimizer = optimizer
         self.register_buffer("clock", torch.zeros(self.members, dtype=torch.int64))
@@ -67,10 +72,11 @@ class ContinualLearner(LightningModule):
         self.register_buffer("met_before", torch.zeros(self.members, count), persistent=self.prequential)
         self.passes = {"forward": 0, "backward": 0}
         """Samples of one member that went through the network in training; strategies add their own."""
-        self._reservoirs = 0
+        self._memories = 0
         self._units: Tensor | None = None
         self._frozen: Tensor | None = None
         self._look_for_diverged = True
+        self.activations: dict[str, Tensor] = {}
         for strategy in strategies:
             strategy.setup(self)
         self._with = self._hooked()
@@ -171,7 +177,8 @@ class ContinualLearner(LightningModule):
             self.passes[direction] += width
         before = self.population.snapshot() if work.active is not None else None
         self.population.tick(work.active)
-        logits = self.population(batch.inputs)
+        logits = self.logits(batch.inputs, batch.tasks)
+        self.activations = self.population.activations
         if before is not None:
             self.population.restore(before, work.active)
         losses, terms = self.losses(batch, logits), self._terms(batch, logits)
@@ -193,7 +200,13 @@ class ContinualLearner(LightningModule):
         return [term for term in terms if term is not None]
 
     def losses(self, batch: Batch, logits: Tensor) -> Tensor:
-        """The cross-entropy of every sample, ``[M, B]``; with a label per token, its mean over the sample's labels."""
+        """The loss of every sample, ``[M, B]``: a strategy's ``criterion``, or the cross-entropy."""
+        for strategy in self._with["criterion"]:
+            return strategy.criterion(self, batch, logits)
+        return self.cross_entropy(batch, logits)
+
+    def cross_entropy(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Of every sample, ``[M, B]``; with a label per token, its mean over the sample's labels."""
         logits = self._among_units(batch, logits)
         flat = F.cross_entropy(logits.flatten(0, -2), batch.targets.flatten(), reduction="none")
         if batch.targets.dim() == 2:
@@ -237,6 +250,28 @@ class ContinualLearner(LightningModule):
         """Record the step of those members that are ``lost`` ``[M]`` and were not before."""
         self.diverged_at.copy_(torch.where((self.diverged_at < 0) & lost, step, self.diverged_at))
 
+    def logits(self, inputs: Tensor, tasks: Tensor | None) -> Tensor:
+        """What the networks answer, ``[M, B, ..., C]``, in the mode they are in, with the strategies' gates for ``tasks``."""
+        return self.population(inputs, gates=self.gates(tasks)) if self._with["gates"] else self.population(inputs)
+
+    def gates(self, tasks: Tensor | None) -> dict[str, Tensor]:
+        """All strategies' factors on hidden activations; none where the task is not told."""
+        gates: dict[str, Tensor] = {}
+        for strategy in self._with["gates"] if tasks is not None else ():
+            for path, gate in (strategy.gates(self, tasks) or {}).items():
+                gates[path] = gates[path] * gate if path in gates else gate
+        return gates
+
+    def predict(self, inputs: Tensor, tasks: Tensor | None = None) -> Tensor:
+        """What is evaluated, ``[M, B, ..., C]``: a strategy's ``predict``, or the logits."""
+        for strategy in self._with["predict"]:
+            return strategy.predict(self, inputs, tasks)
+        return self.logits(inputs, tasks)
+
+    def noise(self, clock: Tensor, width: int, purpose: int = 0) -> Tensor:
+        """What augments the batches of steps ``clock`` ``[M, S]``: uniform numbers ``[M, S, width, 4]``."""
+        return uniform(self.noise_keys.unsqueeze(1) + purpose, clock, width * 4).unflatten(2, (width, 4))
+
     # --- which output units are trained -------------------------------------------------------------------------------
 
     def _only(self, outputs: str) -> bool:
@@ -258,34 +293,10 @@ class ContinualLearner(LightningModule):
 
     def _units_for(self, batch: Batch) -> Tensor | None:
         """Bool ``[M, B, C]`` or ``[M, 1, C]``: the units each sample's loss runs over; None for all."""
+        for strategy in self._with["units"]:
+            return strategy.units(self, batch)
         of_own_task = self.evaluation.scenario == "task" or self._only("current")
         return self.reader.units_of(batch.tasks) if of_own_task else self._units
-
-    # --- for strategies -----------------------------------------------------------------------------------------------
-
-    def reservoir(self, capacity: int) -> Reservoir:
-        """An empty memory of ``capacity`` samples for each member; each that is asked for draws numbers of its own."""
-        self._reservoirs += 1
-        return Reservoir(self.seeds, capacity, f"reservoir/{self._reservoirs}")
-
-    def replay(self, examples: Tensor, tasks: Tensor, weights: Tensor) -> Batch:
-        """Samples at addresses ``[M, B]`` as a batch of none but replayed columns."""
-        augmented = self.reader.augment is not None
-        noise = self.noise(self.clock.unsqueeze(1), examples.shape[1], 1).squeeze(1) if augmented else None
-        inputs, targets = self.reader.read(examples, tasks, noise=noise)
-        return Batch(inputs, targets, examples, tasks, 0, weights)
-
-    def draw(self, keys: Tensor, count: int) -> Tensor:
-        """Uniform numbers ``[M, count]`` for this step, from keys ``[M]`` (:func:`lab.seeding.member_keys`)."""
-        return uniform(keys, self.clock, count)
-
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Logits ``[M, B, ..., C]`` of the networks as they are evaluated."""
-        return self.population(inputs)
-
-    def noise(self, clock: Tensor, width: int, purpose: int = 0) -> Tensor:
-        """What augments the batches of steps ``clock`` ``[M, S]``: uniform numbers ``[M, S, width, 4]``."""
-        return uniform(self.noise_keys.unsqueeze(1) + purpose, clock, width * 4).unflatten(2, (width, 4))
 
 
 def overrides(strategy: Strategy, hook: str) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
+from torch.utils._pytree import tree_map
 
 from lab.errors import UserError
 from lab.seeding import derive, member_keys
 
 _DOT = "/"  # parameter names of a module may not contain dots
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.SiLU)
 
 
 class Population(nn.Module):
@@ -36,6 +40,7 @@ class Population(nn.Module):
     ):
         super().__init__()
         networks = [_initialised(make, seed) for seed in seeds]
+        self._make, self._seeds = make, seeds
         for number, network in enumerate(networks):
             _key_dropout(network, (own_seeds or seeds)[number])
         self.dtype, self.stack, self.members = dtype, stack, len(seeds)
@@ -53,6 +58,10 @@ class Population(nn.Module):
         self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
         self._slots = _slots(networks[0], self._skeleton[0], [*parameters, *buffers])
         self._wide = _widen_normalisation(self._skeleton[0], dtype) if dtype == torch.bfloat16 else set()
+        self.watched: list[str] = []
+        """Paths of layers whose outputs :meth:`forward` is to keep in ``activations``; strategies add to it in ``setup``."""
+        self.activations: dict[str, Tensor] = {}
+        """What the watched layers put out in the last forward pass, ``[M, B, ...]``."""
 
     @property
     def precise(self) -> torch.dtype:
@@ -77,30 +86,167 @@ class Population(nn.Module):
         self._skeleton[0].train(mode)
         return super().train(mode)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.is_floating_point():
-            inputs = inputs.to(self.dtype)
-        state = self._state()
-        outputs = vmap(self._one)(state, inputs) if self.stack else self._in_turn(state, inputs)
-        return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
+    def forward(self, inputs: Tensor, state: dict[str, Tensor] | None = None, gates: dict[str, Tensor] | None = None) -> Tensor:
+        """Logits ``[M, B, ..., C]``.
 
-    def _state(self) -> list[Tensor]:
+        Args:
+            state: parameters and buffers to answer with in place of the members' own, by their names (:meth:`held`).
+            gates: factors on what layers put out, by the layer's path (:meth:`hidden`): ``[M, B, ...]`` or ``[M, 1, ...]``.
+        """
+        values = self._state(state)
+        watching = bool(self.watched) and state is None and self.training
+        if gates or watching:
+            logits, self.activations = self._each(self._traced, values, self._converted(inputs), {}, gates or {})[:2]
+        else:
+            inputs = self._converted(inputs)
+            logits = vmap(self._one)(values, inputs) if self.stack else self._in_turn(values, inputs)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    def features(self, inputs: Tensor, state: dict[str, Tensor] | None = None) -> Tensor:
+        """What the networks' ``features`` give, ``[M, B, D]``: the last hidden layer's activations.
+
+        Raises:
+            UserError: for a network that has no such method.
+        """
+        self.require_features()
+        features = self._each(self._features, self._state(state), self._converted(inputs))
+        return features.float() if features.dtype == torch.bfloat16 else features
+
+    def require_features(self) -> None:
+        """Refuse a network that does not tell features from head."""
+        if not hasattr(self._skeleton[0], "features"):
+            kind = type(self._skeleton[0]).__name__
+            raise UserError(
+                f"network: {kind} has no method `features`, inputs [B, ...] to activations [B, D], which is needed here"
+            )
+
+    def traced(self, inputs: Tensor, probes: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and what goes into the layers that ``probes`` names, each ``[M, B, ...]``; probes are added to what those
+        layers put out, so that the gradient of a zero is the gradient of the layer's output."""
+        logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, {})
+        return logits, into
+
+    def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The layers of activations by their path in the network, and the shape that one input of ``shape`` has there.
+
+        Raises:
+            UserError: for a network without any: its non-linearities are to be modules (``nn.ReLU``, ...).
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        with ExitStack() as hooks, torch.no_grad():
+            for path, module in self._skeleton[0].named_modules():
+                if isinstance(module, ACTIVATIONS):
+                    note = lambda _module, _inputs, out, path=path: shapes.update({path: tuple(out.shape[1:])})  # noqa: E731
+                    hooks.callback(module.register_forward_hook(note).remove)
+            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=self.dtype))
+        if not shapes:
+            kind = type(self._skeleton[0]).__name__
+            raise UserError(f"network: {kind} has no activation modules (nn.ReLU, nn.Tanh, ...), whose units are needed here")
+        return shapes
+
+    def linear(self) -> dict[str, str] | None:
+        """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
+        layers = {path: m for path, m in self._skeleton[0].named_modules() if type(m) is nn.Linear}
+        held = {
+            f"{path}.{name}".lstrip(".")
+            for path, m in layers.items()
+            for name in m._parameters
+            if m._parameters[name] is not None
+        }
+        return {path: f"{path}.weight".lstrip(".").replace(".", _DOT) for path in layers} if held == self._own_names() else None
+
+    def _own_names(self) -> set[str]:
+        return {name.replace(_DOT, ".") for name in self._parameters}
+
+    def held(self) -> dict[str, Tensor]:
+        """Parameters and buffers ``[M, ...]`` by name, without what dropout's masks are drawn with."""
+        held = {**self._parameters, **self._buffers}
+        return {name: value for name, value in held.items() if name.split(_DOT)[-1] not in ("clock", "key")}
+
+    def fresh(self, *purpose: object) -> dict[str, Tensor]:
+        """Parameters and buffers as another initialisation makes them, from the members' seeds and a purpose. Not in a step:
+        networks are made on the host."""
+        parameters, buffers = stack_module_state([_initialised(self._make, derive(s, "fresh", *purpose)) for s in self._seeds])
+        made = {name.replace(".", _DOT): value.detach() for name, value in (parameters | buffers).items()}
+        return {name: made[name].to(value) for name, value in self.held().items()}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Copy parameters and buffers ``[M, ...]`` into the members'."""
+        for name, value in state.items():
+            (self._parameters if name in self._parameters else self._buffers)[name].copy_(value)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """In evaluation mode for a while: no dropout, running statistics used and left alone."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
+
+    def _converted(self, inputs: Tensor) -> Tensor:
+        return inputs.to(self.dtype) if inputs.is_floating_point() else inputs
+
+    def _state(self, given: dict[str, Tensor] | None = None) -> list[Tensor]:
         """Parameters in the dtype of the computation, then buffers: what the skeleton's slots are filled with."""
-        if self.dtype != torch.bfloat16:
+        if given is None and self.dtype != torch.bfloat16:
             return [*self._parameters.values(), *self._buffers.values()]
-        narrow = (p if name in self._wide else p.to(self.dtype) for name, p in self._parameters.items())
-        return [*narrow, *self._buffers.values()]
+        own = {**self._parameters, **self._buffers} | (given or {})
+        if self.dtype == torch.bfloat16:
+            own |= {n: own[n].to(self.dtype) for n in self._parameters if n not in self._wide}
+        return list(own.values())
 
-    def _one(self, state: list[Tensor], inputs: Tensor) -> Tensor:
-        """One network's outputs: `torch.func.functional_call` without its search for names at every call."""
+    @contextmanager
+    def _filled(self, state: list[Tensor]) -> Iterator[nn.Module]:
+        """The skeleton with one network's tensors in it: `torch.func.functional_call` without its search for names."""
         before = [(holder, name, holder[name]) for holder, name, _ in self._slots]
         try:
             for holder, name, number in self._slots:
                 holder[name] = state[number]
-            return self._skeleton[0](inputs)
+            yield self._skeleton[0]
         finally:
             for holder, name, value in before:
                 holder[name] = value
+
+    def _one(self, state: list[Tensor], inputs: Tensor) -> Tensor:
+        """One network's outputs."""
+        with self._filled(state) as network:
+            return network(inputs)
+
+    def _features(self, state: list[Tensor], inputs: Tensor) -> Tensor:
+        with self._filled(state) as network:
+            return network.features(inputs)
+
+    def _traced(
+        self, state: list[Tensor], inputs: Tensor, probes: dict[str, Tensor], gates: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """One network's outputs, what its watched layers put out, and what went into the probed ones."""
+        out: dict[str, Tensor] = {}
+        into: dict[str, Tensor] = {}
+
+        def hook(path: str) -> Callable:
+            def changed(_module: nn.Module, given: tuple[Tensor, ...], put: Tensor) -> Tensor:
+                into.update({path: given[0]} if path in probes else {})
+                put = put + probes[path] if path in probes else put
+                put = put * gates[path].to(put.dtype) if path in gates else put
+                out.update({path: put} if path in self.watched else {})
+                return put
+
+            return changed
+
+        with self._filled(state) as network, ExitStack() as hooks:
+            for path in {*probes, *gates, *self.watched}:
+                hooks.callback(network.get_submodule(path).register_forward_hook(hook(path)).remove)
+            return network(inputs), out, into
+
+    def _each(self, method: Callable[..., Any], state: list[Tensor], *given: Any) -> Any:
+        """A method of one network for every member, at once or in turn; ``given`` and what it gives are trees of ``[M, ...]``."""
+        if self.stack:
+            return vmap(method)(state, *given)
+        own = [tree_map(lambda tensor, m=m: tensor[m], (state, *given)) for m in range(self.members)]
+        return tree_map(lambda *tensors: torch.stack(tensors), *[method(*each) for each in own])
 
     def _in_turn(self, state: list[Tensor], inputs: Tensor) -> Tensor:
         if self.members == 1:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.batch import Batch, Steps
-from lab.errors import UserError, fraction, invalid, one_of, require, whole
+from lab.errors import UserError, fraction, invalid, one_of, require, strength, whole
 from lab.memory import Reservoir
 from lab.seeding import derive, generator, integers, uniform
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
-    "View", "derive", "fraction", "generator", "integers", "invalid", "one_of", "phase_per_task", "require", "uniform", "whole",
+    "View", "derive", "fraction", "generator", "integers", "invalid", "one_of", "phase_per_task", "require", "strength",
+    "uniform", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
@@ -153,6 +154,15 @@ class Strategy(nn.Module):
     """Where the method makes sense; elsewhere it is refused before training."""
     needs_boundaries: ClassVar[bool] = False
     """Whether it must be told when a task ends."""
+    needs_classes: ClassVar[bool] = False
+    """Whether every example must have one class label (and not a label for each token)."""
+
+    def check(self, stream: Stream, data: Data) -> None:
+        """Refuse a stream that the method cannot serve: a :class:`~lab.errors.UserError` that names the key."""
+
+    def announcement(self, members: int, parameters: int) -> str | None:
+        """What a user should know before training, in a sentence (large memories, in bytes); ``parameters`` of one network."""
+        return None
 
     def rewrite(self, stream: Stream) -> Stream:
         """Change what a member will be trained on, before training (joint training, rehearsal laws)."""
@@ -176,6 +186,19 @@ class Strategy(nn.Module):
         """Add samples to the batch, or change it, before the forward pass."""
         return batch
 
+    def gates(self, learner: ContinualLearner, tasks: Tensor) -> dict[str, Tensor] | None:
+        """Factors on hidden activations in training and evaluation, by the layer's path (``population.hidden``), each
+        ``[M, B, units]`` or ``[M, 1, units]``, for samples met as ``tasks`` ``[M, B]`` or ``[M, 1]``."""
+        return None
+
+    def units(self, learner: ContinualLearner, batch: Batch) -> Tensor | None:
+        """In place of what ``outputs=`` says: the output units that each sample's loss runs over, bool ``[M, B, C]``."""
+        return None
+
+    def criterion(self, learner: ContinualLearner, batch: Batch, logits: Tensor) -> Tensor | None:
+        """In place of the cross-entropy: the loss of every sample, ``[M, B]``. Of all strategies one may have it."""
+        return None
+
     def loss(self, learner: ContinualLearner, batch: Batch, logits: Tensor) -> Tensor | None:
         """A term ``[M]`` to be added to each member's loss; ``logits`` ``[M, B, ..., C]``."""
         return None
@@ -192,6 +215,13 @@ class Strategy(nn.Module):
 
     def end_task(self, learner: ContinualLearner, task: int) -> None:
         """An announced phase has ended."""
+
+    def predict(self, learner: ContinualLearner, inputs: Tensor, tasks: Tensor | None) -> Tensor | None:
+        """In place of logits: what is evaluated, ``[M, B, C]``, the largest being the answer. Of all strategies one may have it.
+
+        ``tasks`` ``[M, 1]``, or None where the learner is not told (in all but the task-incremental scenario).
+        """
+        return None
 
     def state_bytes(self) -> int:
         """Bytes of state held for all members together."""

@@ -58,12 +58,16 @@ def cell(results: Results, folder: Path) -> Entry:
     lost = sum(step is not None for step in results.diverged)
     points = [*_summary(results), ("seeds", float(len(results.seeds)), 0), ("seeds_diverged", float(lost), 0)]
     points += [("wall_seconds", round(float(results.cost["wall_seconds"]), 2), 0), *_series_of_cell(results)]
-    tags = labels.tags(results) | labels.diverged(results) | {
-        "lab.kind": labels.CELL,
-        "seeds": _short(str(results.seeds)),
-        "lab.folder": str(folder),
-        NOTE: labels.of_cell(results, folder),
-    }
+    tags = (
+        labels.tags(results)
+        | labels.diverged(results)
+        | {
+            "lab.kind": labels.CELL,
+            "seeds": _short(str(results.seeds)),
+            "lab.folder": str(folder),
+            NOTE: labels.of_cell(results, folder),
+        }
+    )
     return Entry(name, params(results.config), tags, points)
 
 

@@ -1,0 +1,116 @@
+"""What strategies may ask of the learner, beside its parts: old samples, random numbers, gradients, old networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lab.batch import Batch
+from lab.errors import UserError
+from lab.memory import Reservoir
+from lab.per_sample import squared_gradients
+from lab.seeding import member_keys, uniform
+from lab.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from lab.population import Population
+    from lab.reader import Reader
+    from lab.stream import Course
+
+
+class Services:
+    """A part of :class:`lab.learner.ContinualLearner`."""
+
+    population: Population
+    reader: Reader
+    course: Course
+    clock: Tensor
+    seeds: list[int]
+    members: int
+    places: tuple[list[int], int]
+    passes: dict[str, int]
+    _memories: int
+
+    def reservoir(self, capacity: int) -> Reservoir:
+        """An empty memory of ``capacity`` samples for each member; each that is asked for draws numbers of its own."""
+        return Reservoir(self.seeds, capacity, self._purpose("reservoir"))
+
+    def _purpose(self, kind: str) -> str:
+        self._memories += 1
+        return f"{kind}/{self._memories}"
+
+    def keys(self, purpose: str) -> Tensor:
+        """A key for each member to :meth:`draw` with, int64 ``[M]``; to be kept as a buffer."""
+        return member_keys(self.seeds, purpose)
+
+    def replay(self, examples: Tensor, tasks: Tensor, weights: Tensor) -> Batch:
+        """Samples at addresses ``[M, B]`` as a batch of none but replayed columns."""
+        augmented = self.reader.augment is not None
+        noise = self.noise(self.clock.unsqueeze(1), examples.shape[1], 1).squeeze(1) if augmented else None
+        inputs, targets = self.reader.read(examples, tasks, noise=noise)
+        return Batch(inputs, targets, examples, tasks, 0, weights)
+
+    def draw(self, keys: Tensor, count: int) -> Tensor:
+        """Uniform numbers ``[M, count]`` for this step, from keys ``[M]`` (:func:`lab.seeding.member_keys`)."""
+        return uniform(keys, self.clock, count)
+
+    def count(self, forward: int = 0, backward: int = 0) -> None:
+        """Count samples of one member that went through the network for a strategy's own ends."""
+        self.passes["forward"] += forward
+        self.passes["backward"] += backward
+
+    def value(self, key: str, given: float | list[float]) -> Tensor:
+        """A hyperparameter that may be one number for each member of the run, as float ``[M]``.
+
+        Raises:
+            UserError: for a list of another length.
+        """
+        places, count = self.places
+        if isinstance(given, list) and len(given) != count:
+            raise UserError(f"{key}={given}: expected one number, or a list of {count} (one a member)")
+        own = [given[place] for place in places] if isinstance(given, list) else [given] * self.members
+        return torch.tensor(own, dtype=self.population.precise)
+
+    def snapshot(self) -> Snapshot:
+        """The population as it is now, as a module for a strategy to keep: its tensors are buffers."""
+        return Snapshot(self.population)
+
+    def squared_gradients(self, batch: Batch, objectives: Callable[[Tensor], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """:func:`lab.per_sample.squared_gradients` on a batch's inputs, its passes counted."""
+        sums, backward = squared_gradients(self.population, batch.inputs, objectives)
+        self.count(batch.width, backward * batch.width)
+        return sums
+
+    def mean_gradient(self, batch: Batch) -> dict[str, Tensor]:
+        """Of each member's mean loss on a batch, by parameter name, each ``[M, ...]``; ``grad`` is left alone."""
+        self.count(batch.width, batch.width)
+        with torch.enable_grad():
+            losses = self.losses(batch, self.logits(batch.inputs, batch.tasks))
+            total = torch.linalg.vecdot(losses, batch.shares(self.population.precise)).sum()
+            leaves = self.population.leaves
+            gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), gradients, strict=True)}
+
+    def samples(self, phase: int, width: int | None = None) -> Iterator[Batch]:
+        """The training examples of a phase, each once and as they are (not augmented), ``width`` of a member at a time.
+
+        Members with fewer of them have weight 0 in the columns behind. None of them is ``current``: a reading does not count as
+        meeting them.
+        """
+        phases = [stream.phases[phase] for stream in self.course.streams]
+        longest, device = max(len(p.examples) for p in phases), self.clock.device
+        count = torch.tensor([len(p.examples) for p in phases], device=device).unsqueeze(1)
+        examples, tasks = (
+            torch.stack([F.pad(getattr(p, what), (0, longest - len(p.examples))) for p in phases]).to(device)
+            for what in ("examples", "tasks")
+        )
+        several = width or max(32, self.reader.at_once(2 * self.members))
+        for first in range(0, longest, several):
+            columns = slice(first, first + several)
+            at = torch.arange(longest, device=device)[columns]
+            inputs, targets = self.reader.read(examples[:, columns], tasks[:, columns])
+            yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, (at < count).float())
