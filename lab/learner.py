@@ -30,8 +30,8 @@ ONE_ALONE = ("criterion", "predict")
 class ContinualLearner(Services, LightningModule):
     """M learners trained together.
 
-    What strategies use: ``population``, ``optimizer``, ``reader``, ``course``, ``seeds``, ``clock`` ``[M]`` (steps each member has
-    taken), ``activations`` (of the layers in ``population.watched``, in the step's forward pass), and :class:`Services`.
+    What strategies use: ``population``, ``optimizer``, ``reader``, ``course``, ``seeds``, ``clock`` ``[M]`` (steps each member
+    has taken), ``activations`` (of the layers in ``population.watched``, in the step's forward pass), and :class:`Services`.
 
     Args:
         outputs: which output units take part in a sample's loss in class-incremental training: ``all``, those ``seen`` so

@@ -66,16 +66,13 @@ def _of_linear_layers(
 ) -> tuple[dict[str, Tensor], int] | None:
     """The same where all parameters are those of linear layers, each run once on ``[B, in]``; None where it is otherwise."""
     leaves = population.leaves
-    width = inputs.shape[1]
-    probes = {
-        path: torch.zeros(
-            len(inputs), width, leaves[name].shape[1], device=inputs.device, dtype=leaves[name].dtype, requires_grad=True
-        )
-        for path, name in layers.items()
-    }
+    probes = {}
+    for path, name in layers.items():
+        put = torch.zeros(*inputs.shape[:2], leaves[name].shape[1], device=inputs.device, dtype=leaves[name].dtype)
+        probes[path] = put.requires_grad_()
     try:
         logits, into = population.traced(inputs, probes)
-    except RuntimeError:
+    except RuntimeError:  # a layer that is run more than once
         return None
     if any(value.dim() != 3 for value in into.values()):
         return None

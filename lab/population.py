@@ -147,16 +147,9 @@ class Population(nn.Module):
     def linear(self) -> dict[str, str] | None:
         """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
         layers = {path: m for path, m in self._skeleton[0].named_modules() if type(m) is nn.Linear}
-        held = {
-            f"{path}.{name}".lstrip(".")
-            for path, m in layers.items()
-            for name in m._parameters
-            if m._parameters[name] is not None
-        }
-        return {path: f"{path}.weight".lstrip(".").replace(".", _DOT) for path in layers} if held == self._own_names() else None
-
-    def _own_names(self) -> set[str]:
-        return {name.replace(_DOT, ".") for name in self._parameters}
+        weights = {path: f"{path}.weight".lstrip(".").replace(".", _DOT) for path in layers}
+        biases = {f"{path}.bias".lstrip(".").replace(".", _DOT) for path, layer in layers.items() if layer.bias is not None}
+        return weights if {*weights.values()} | biases == {*self._parameters} else None
 
     def held(self) -> dict[str, Tensor]:
         """Parameters and buffers ``[M, ...]`` by name, without what dropout's masks are drawn with."""
@@ -228,8 +221,10 @@ class Population(nn.Module):
 
         def hook(path: str) -> Callable:
             def changed(_module: nn.Module, given: tuple[Tensor, ...], put: Tensor) -> Tensor:
+                if path in into:
+                    raise RuntimeError(f"layer {path} is run more than once")
                 into.update({path: given[0]} if path in probes else {})
-                put = put + probes[path] if path in probes else put
+                put = put + probes[path].to(put.dtype) if path in probes else put
                 put = put * gates[path].to(put.dtype) if path in gates else put
                 out.update({path: put} if path in self.watched else {})
                 return put
@@ -242,7 +237,7 @@ class Population(nn.Module):
             return network(inputs), out, into
 
     def _each(self, method: Callable[..., Any], state: list[Tensor], *given: Any) -> Any:
-        """A method of one network for every member, at once or in turn; ``given`` and what it gives are trees of ``[M, ...]``."""
+        """A method of one network for all members, at once or in turn; ``given`` and its answers are trees of ``[M, ...]``."""
         if self.stack:
             return vmap(method)(state, *given)
         own = [tree_map(lambda tensor, m=m: tensor[m], (state, *given)) for m in range(self.members)]

@@ -217,7 +217,7 @@ class Strategy(nn.Module):
         """An announced phase has ended."""
 
     def predict(self, learner: ContinualLearner, inputs: Tensor, tasks: Tensor | None) -> Tensor | None:
-        """In place of logits: what is evaluated, ``[M, B, C]``, the largest being the answer. Of all strategies one may have it.
+        """In place of logits: what is evaluated, ``[M, B, C]``, the largest being the answer. One strategy alone may have it.
 
         ``tasks`` ``[M, 1]``, or None where the learner is not told (in all but the task-incremental scenario).
         """

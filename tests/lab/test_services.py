@@ -1,0 +1,142 @@
+"""What strategies ask of the learner: old networks, hidden layers, gates, samples of a phase, gradients of their own."""
+
+import pytest
+import torch
+from torch import nn
+
+from lab.errors import UserError
+from lab.networks import MLP
+from lab.population import Population
+from lab.protocols import Strategy
+from lab.snapshot import Snapshot
+from lab.stream import Blocks
+from lab.testing.miniature import Miniature, fit, small_learner
+
+
+def population(stack=True, seeds=(1, 2, 3)):
+    return Population(lambda: MLP((6,), 4, width=5, depth=2), list(seeds), stack)
+
+
+INPUTS = torch.randn(3, 7, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_a_snapshot_answers_as_the_population_did_and_gives_it_back(stack):
+    now = population(stack)
+    before, snapshot = now(INPUTS).detach(), Snapshot(now)
+    with torch.no_grad():
+        for leaf in now.leaves.values():
+            leaf.mul_(-2)
+    torch.testing.assert_close(snapshot(INPUTS), before)
+    assert not torch.allclose(now(INPUTS), before)
+    snapshot.take(torch.tensor([False, True, False]))
+    torch.testing.assert_close(snapshot(INPUTS)[0], before[0])
+    torch.testing.assert_close(snapshot(INPUTS)[1], now(INPUTS)[1].detach())
+    snapshot.give()
+    torch.testing.assert_close(now(INPUTS)[2].detach(), before[2])
+    assert not list(snapshot.parameters())
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_features_are_what_the_head_is_given(stack):
+    own = population(stack)
+    features = own.features(INPUTS)
+    head = torch.einsum("mbi,moi->mbo", features, own.leaves["head/weight"]) + own.leaves["head/bias"].unsqueeze(1)
+    torch.testing.assert_close(head, own(INPUTS))
+    with pytest.raises(UserError, match="features"):
+        Population(lambda: nn.Linear(6, 4), [1]).features(INPUTS[:1])
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_gates_act_on_the_units_they_name_and_watched_layers_are_seen(stack):
+    own = population(stack)
+    assert own.hidden((6,)) == {"hidden.1": (5,), "hidden.3": (5,)}
+    gate = torch.ones(3, 1, 5)
+    gate[1, 0, 2] = 0
+    own.watched.append("hidden.3")
+    gated = own(INPUTS, gates={"hidden.3": gate})
+    seen = own.activations["hidden.3"]
+    expected = own.features(INPUTS) * gate
+    torch.testing.assert_close(seen, expected)
+    assert (seen[1, :, 2] == 0).all()
+    head = torch.einsum("mbi,moi->mbo", expected, own.leaves["head/weight"]) + own.leaves["head/bias"].unsqueeze(1)
+    torch.testing.assert_close(gated, head)
+
+
+def test_fresh_parameters_are_those_of_another_initialisation():
+    own, alone = population(), population(seeds=[2])
+    fresh = own.fresh("task", 1)
+    assert fresh.keys() == own.leaves.keys()
+    torch.testing.assert_close(fresh["head/weight"][1], alone.fresh("task", 1)["head/weight"][0])
+    assert not torch.equal(fresh["head/weight"], own.leaves["head/weight"])
+    assert not torch.equal(fresh["head/weight"], own.fresh("task", 2)["head/weight"])
+    own.load(fresh)
+    assert torch.equal(fresh["head/weight"], own.leaves["head/weight"])
+
+
+def test_the_samples_of_a_phase_are_each_read_once():
+    learner = small_learner([3, 8, 1], environment=Miniature("domain"))
+    for phase in (0, 1):
+        batches = list(learner.samples(phase, width=5))
+        assert {batch.width for batch in batches[:-1]} == {5}
+        for m, stream in enumerate(learner.course.streams):
+            read = torch.cat([batch.examples[m][batch.weights[m] > 0] for batch in batches])
+            assert torch.equal(read, stream.phases[phase].examples)
+        first = batches[0]
+        inputs, targets = learner.reader.read(first.examples, first.tasks)
+        assert torch.equal(first.inputs, inputs)
+        assert torch.equal(first.targets, targets)
+
+
+def test_a_gradient_of_ones_own_is_that_of_the_mean_loss_and_is_counted():
+    learner = small_learner([3, 8], outputs="seen")
+    learner._prepare(Blocks(learner.course).block(0))
+    batch = next(learner.samples(0, width=6))
+    gradient = learner.mean_gradient(batch)
+    assert learner.passes == {"forward": 6, "backward": 6}
+    assert all(leaf.grad is None for leaf in learner.population.leaves.values())
+    losses = learner.cross_entropy(batch, learner.population(batch.inputs))
+    (losses * batch.shares()).sum().backward()
+    for name, leaf in learner.population.leaves.items():
+        torch.testing.assert_close(gradient[name], leaf.grad)
+
+
+def test_a_value_for_each_member_follows_its_place_in_the_run():
+    learner = small_learner([3, 8], places=([0, 2], 3))
+    assert learner.value("strategy.x.strength", [1.0, 2.0, 5.0]).tolist() == [1.0, 5.0]
+    assert learner.value("strategy.x.strength", 4.0).tolist() == [4.0, 4.0]
+    with pytest.raises(UserError, match=r"strategy.x.strength=\[1.0, 2.0\]: expected one number, or a list of 3"):
+        learner.value("strategy.x.strength", [1.0, 2.0])
+
+
+class Opinionated(Strategy):
+    """Trains by half the cross-entropy on the units of each sample's task, and answers with the last unit."""
+
+    def units(self, learner, batch):
+        return learner.reader.units_of(batch.tasks)
+
+    def criterion(self, learner, batch, logits):
+        self.told = learner.cross_entropy(batch, logits)
+        return self.told / 2
+
+    def predict(self, learner, inputs, tasks):
+        assert tasks is None
+        scores = torch.zeros(*inputs.shape[:2], 4)
+        scores[..., 3] = 1
+        return scores
+
+
+def test_a_strategy_may_choose_units_replace_the_loss_and_the_answers():
+    learner = small_learner([3], strategies=(Opinionated(),), environment=Miniature("class"))
+    batch = next(learner.samples(0, width=4))
+    logits = learner.population(batch.inputs)
+    own = logits.masked_fill(~learner.reader.units_of(batch.tasks), -torch.inf)
+    expected = nn.functional.cross_entropy(own[0], batch.targets[0], reduction="none")
+    torch.testing.assert_close(learner.losses(batch, logits)[0], expected / 2)
+    fit(learner)
+    right = [
+        (learner.reader.test_targets[stream.tasks[t].test] == 3).float().mean()
+        for stream in learner.course.streams
+        for t in (0, 1)
+    ]
+    assert learner.evaluation.accuracy[0, -1].tolist() == [float(share) for share in right]
