@@ -86,21 +86,21 @@ class Services:
         return sums
 
     def mean_gradient(self, batch: Batch) -> dict[str, Tensor]:
-        """Of each member's mean loss on a batch, by parameter name, each ``[M, ...]``; ``grad`` is left alone."""
+        """Of each member's mean loss on a batch, by parameter name, each ``[M, ...]``; ``grad`` and running statistics are left
+        alone."""
         self.count(batch.width, batch.width)
+        before = self.population.snapshot()
         with torch.enable_grad():
             losses = self.losses(batch, self.logits(batch.inputs, batch.tasks))
             total = torch.linalg.vecdot(losses, batch.shares(self.population.precise)).sum()
             leaves = self.population.leaves
             gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        self.population.restore(before, torch.zeros_like(self.clock, dtype=torch.bool))
         return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), gradients, strict=True)}
 
-    def samples(self, phase: int, width: int | None = None) -> Iterator[Batch]:
-        """The training examples of a phase, each once and as they are (not augmented), ``width`` of a member at a time.
-
-        Members with fewer of them have weight 0 in the columns behind. None of them is ``current``: a reading does not count as
-        meeting them.
-        """
+    def addresses(self, phase: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The training examples of a phase in the stream's order: examples, the tasks they are met as, and whether a column
+        holds one (members may have fewer than others), each ``[M, N]``."""
         phases = [stream.phases[phase] for stream in self.course.streams]
         longest, device = max(len(p.examples) for p in phases), self.clock.device
         count = torch.tensor([len(p.examples) for p in phases], device=device).unsqueeze(1)
@@ -108,9 +108,18 @@ class Services:
             torch.stack([F.pad(getattr(p, what), (0, longest - len(p.examples))) for p in phases]).to(device)
             for what in ("examples", "tasks")
         )
+        return examples, tasks, torch.arange(longest, device=device) < count
+
+    def samples(self, phase: int, width: int | None = None) -> Iterator[Batch]:
+        """The training examples of a phase, each once and as they are (not augmented), ``width`` of a member at a time.
+
+        Members with fewer of them have weight 0 in the columns behind. None of them is ``current``: a reading does not count as
+        meeting them.
+        """
+        examples, tasks, there = self.addresses(phase)
+        longest = examples.shape[1]
         several = width or max(32, self.reader.at_once(2 * self.members))
         for first in range(0, longest, several):
             columns = slice(first, first + several)
-            at = torch.arange(longest, device=device)[columns]
             inputs, targets = self.reader.read(examples[:, columns], tasks[:, columns])
-            yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, (at < count).float())
+            yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, there[:, columns].float())

@@ -101,6 +101,17 @@ def test_a_gradient_of_ones_own_is_that_of_the_mean_loss_and_is_counted():
         torch.testing.assert_close(gradient[name], leaf.grad)
 
 
+def test_a_gradient_of_ones_own_leaves_running_statistics_alone():
+    def make():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Linear(5, 4))
+
+    learner = small_learner([3, 8], make)
+    before = {name: buffer.clone() for name, buffer in learner.population.named_buffers()}
+    learner.mean_gradient(next(learner.samples(0, width=6)))
+    assert len(before) == 3
+    assert all(torch.equal(before[name], buffer) for name, buffer in learner.population.named_buffers())
+
+
 def test_a_value_for_each_member_follows_its_place_in_the_run():
     learner = small_learner([3, 8], places=([0, 2], 3))
     assert learner.value("strategy.x.strength", [1.0, 2.0, 5.0]).tolist() == [1.0, 5.0]
