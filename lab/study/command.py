@@ -13,6 +13,7 @@ from typing import Any
 
 from lab.errors import UserError, require
 from lab.study import question, record
+from lab.study.published import lines as beside_lines
 from lab.study.question import Study
 from lab.study.verdict import UNDECIDED
 
@@ -104,7 +105,17 @@ class Asking:
     def _train(self, seeds: list[int]) -> None:
         from lab.study.running import run_cells
 
-        run_cells(self.study, seeds, self.runs, self.words, self.jobs)
+        for first in range(0, len(seeds), self.study.at_once):
+            run_cells(self.study, seeds[first : first + self.study.at_once], self.runs, self.words, self.jobs)
+            self._show_beside()
+
+    def _show_beside(self) -> None:
+        """What there is so far beside what was published: it decides nothing, and need not wait for a look."""
+        from lab.study.running import found_beside
+
+        found = found_beside(self.study, self.runs)
+        if found:
+            print("\n".join(beside_lines(found)), file=sys.stderr, flush=True)
 
     def _reserved(self, known: dict[str, Any]) -> float:
         """The level of the next look that nobody declared."""
@@ -121,7 +132,7 @@ class Asking:
         Returns:
             the record, and the look's own verdict.
         """
-        from lab.study.running import cells_at, minutes_of
+        from lab.study.running import cells_at, found_beside, minutes_of
         from lab.study.verdict import data_of, decide, parts_of
 
         study = self.study
@@ -135,7 +146,8 @@ class Asking:
                 kind, level = record.CHANGED, self._reserved(known)
             last = record.look_of(kind, seeds, decide(parts, seeds, level), cells)
             known["looks"].append(last)
-        kept = record.concluded(study, known["looks"], minutes_of(study, self.runs), _again(study, self.words))
+        found = found_beside(study, self.runs)
+        kept = record.concluded(study, known["looks"], minutes_of(study, self.runs), _again(study, self.words), found)
         record.save(study, kept)
         return kept, last["verdict"]
 
@@ -157,11 +169,12 @@ def _publish(study: Study, kept: dict[str, Any], runs: Path, words: list[str], a
 
 
 def summary(kept: dict[str, Any]) -> str:
-    """Claim, measured, verdict, and every look there was."""
+    """Claim, measured, verdict, every look there was, and what others published."""
     lines = [f"claim     {kept['claim']}", f"measured  {kept['measured']}", f"verdict   {kept['verdict']}: {kept['decides']}"]
     lines += [f"scale     {kept['scale']}"] if kept["scale"] else []
     for number, date, kind, seeds, p, level, verdict in record.lines_of(kept):
         lines.append(f"look {number:<4} {date}, {kind}, {seeds} seeds: p = {p} at level {level}, {verdict}")
+    lines += ["", *beside_lines(kept["published"]), ""] if "published" in kept else []
     minutes = kept["minutes"]
     return "\n".join([*lines, f"cost      {minutes['measured']:g} minutes of training, {minutes['declared']:g} declared"])
 

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from lab.config import nearest, seeds_of
-from lab.errors import UserError, one_of, require
+from lab.errors import UserError, one_of, require, whole
 from lab.study.hypotheses import Hypothesis, hypotheses, is_number, measure_of, text
+from lab.study.published import Published, published_of
 
 _HERE = Path(__file__).resolve().parents[1]
 OWN = next((path for path in (_HERE / "sweeps", _HERE.parent / "sweeps") if path.is_dir()), _HERE / "sweeps")
@@ -29,6 +30,8 @@ OPTIONAL = {
     "reserve": 0.01,
     "scale": None,
     "metrics": [],
+    "at_once": None,
+    "published": None,
 }
 STUDYS = ("seeds", "paths", "tracking")
 """Sections that a cell cannot set for itself."""
@@ -67,6 +70,9 @@ class Study:
     metrics: list[str]
     """Measures to report beside those tested."""
     budget: list[str]
+    at_once: int
+    """Seeds that are trained together, in a run directory of their own; what is there is shown before the next are begun."""
+    published: Published | None
 
     @cached_property
     def measures(self) -> list[str]:
@@ -145,7 +151,7 @@ def _study(path: Path, given: dict[str, Any]) -> Study:
     whole_ = OPTIONAL | given
     seeds = seeds_of(whole_["seeds"])
     cells = _cells(whole_)
-    tests = list(hypotheses(whole_, list(cells["own"])))
+    tests = list(hypotheses(whole_, cells["own"]))
     alpha, reserve = _levels(whole_)
     study = Study(
         path.stem, path, text("claim", whole_["claim"]), text("family", whole_["family"]), cells["words"], cells["names"],
@@ -153,6 +159,8 @@ def _study(path: Path, given: dict[str, Any]) -> Study:
         _looks(whole_["looks"], len(seeds)), tests, alpha, reserve, one_of("spending", whole_["spending"], SPENDING),
         tuple(_list("varies", whole_["varies"])), _minutes(whole_["minutes"], whole_["scale"]), whole_["scale"],
         [measure_of("metrics", name) for name in _list("metrics", whole_["metrics"])], _budget(whole_["budget"]),
+        len(seeds) if whole_["at_once"] is None else whole("at_once", whole_["at_once"], 1),
+        published_of(whole_["published"], whole_["measure"], cells["own"], list(whole_["environments"])),
     )  # fmt: skip
     _refuse_blind(study, len(whole_["environments"]) or 1)
     return study
@@ -186,7 +194,7 @@ def _cells(given: dict[str, Any]) -> dict[str, Any]:
                 require(
                     section not in STUDYS, f"cells.{cell}", word, "an override of the cell; seeds and paths are the study's"
                 )
-    return {"words": words, "names": own_names, "places": places, "own": map(str, given["cells"])}
+    return {"words": words, "names": own_names, "places": places, "own": [str(cell) for cell in given["cells"]]}
 
 
 def _looks(given: Any, seeds: int) -> list[int]:

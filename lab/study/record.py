@@ -127,7 +127,9 @@ def paid(record: dict[str, Any]) -> int:
     return sum(look["kind"] in (CHANGED, EXTENSION) for look in record["looks"])
 
 
-def concluded(study: Study, looks: list[dict[str, Any]], minutes: float, command: str) -> dict[str, Any]:
+def concluded(
+    study: Study, looks: list[dict[str, Any]], minutes: float, command: str, beside: dict | None = None
+) -> dict[str, Any]:
     """The record as it is kept and reported, with the last look's verdict as the study's."""
     look = looks[-1]
     return {
@@ -141,6 +143,7 @@ def concluded(study: Study, looks: list[dict[str, Any]], minutes: float, command
         "scale": study.scale,
         "minutes": {"declared": study.minutes, "measured": float(f"{minutes:.2g}")},
         "command": command,
+        **({"published": beside} if beside else {}),
         "looks": looks,
         "declaration": declaration(study),
     }

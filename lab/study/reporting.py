@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.study.published import lines as beside_lines
 from lab.study.question import Study
 from lab.study.record import lines_of
 from lab.study.running import cells_at, home
@@ -58,6 +59,7 @@ def note(kept: dict[str, Any]) -> str:
     lines += [f"**Scale.** {kept['scale']}", ""] if kept["scale"] else []
     lines += ["| look | date | kind | seeds | p | level | verdict |", "|---|---|---|---|---|---|---|"]
     lines += [f"| {' | '.join(line)} |" for line in lines_of(kept)]
+    lines += ["", *beside_lines(kept["published"])] if "published" in kept else []
     return "\n".join([*lines, "", f"`{kept['command']}`"])
 
 

@@ -19,6 +19,7 @@ from lab.config import NOT_IN_DIGEST, flat
 from lab.errors import IncompleteError, UserError, require
 from lab.metrics import FROM_CURVES
 from lab.results import load, members, write_whole
+from lab.study.published import beside
 from lab.study.question import Study
 
 HARMLESS = ("tracking", "data", "plan", "trainer", "checkpoint")
@@ -74,6 +75,13 @@ def cells_at(study: Study, seeds: list[int], runs: Path) -> list[Cell]:
     kept = [(run, [seed for seed in run.results.seeds if seed in seeds]) for run in runs_of(study, runs)]
     cut = [replace(run, results=members(run.results, own)) for run, own in kept if own]
     return cells_of(cut, study.measures, study.varies)
+
+
+def found_beside(study: Study, runs: Path) -> dict[str, Any] | None:
+    """All that has been run so far beside what was published, where the study's file says that."""
+    if study.published is None:
+        return None
+    return beside(study.published, cells_of(runs_of(study, runs), study.measures, study.varies))
 
 
 def minutes_of(study: Study, runs: Path) -> float:
