@@ -30,8 +30,9 @@ ONE_ALONE = ("criterion", "predict")
 class ContinualLearner(Services, LightningModule):
     """M learners trained together.
 
-    What strategies use: ``population``, ``optimizer``, ``reader``, ``course``, ``seeds``, ``clock`` ``[M]`` (steps each member
-    has taken), ``activations`` (of the layers in ``population.watched``, in the step's forward pass), and :class:`Services`.
+    What strategies use: ``population``, ``optimizer``, ``reader``, ``course``, ``seeds``, ``phase`` (the number of the one in
+    training), ``clock`` ``[M]`` (steps each member has taken), ``activations`` (of the layers in ``population.watched``, in the
+    step's forward pass), and :class:`Services`.
 
     Args:
         outputs: which output units take part in a sample's loss in class-incremental training: ``all``, those ``seen`` so
@@ -72,6 +73,7 @@ class ContinualLearner(Services, LightningModule):
         self.register_buffer("met_before", torch.zeros(self.members, count), persistent=self.prequential)
         self.passes = {"forward": 0, "backward": 0}
         """Samples of one member that went through the network in training; strategies add their own."""
+        self.phase = 0
         self._memories = 0
         self._units: Tensor | None = None
         self._frozen: Tensor | None = None
@@ -122,10 +124,11 @@ class ContinualLearner(Services, LightningModule):
         return {hook: [s for s in self.strategies if overrides(s, hook)] for hook in HOOKS}
 
     def _prepare(self, block: Block) -> None:
-        """What is settled for a whole block: the units in training, and who is left out because it diverged.
+        """What is settled for a whole block: its phase, the units in training, and who is left out because it diverged.
 
         The host looks for diverged members only where a resumed run would look too: at the start and behind checkpoints.
         """
+        self.phase = block.phase
         self._units = self.evaluation.seen[block.phase + 1].unsqueeze(1) if self._only("seen") else None
         if self._look_for_diverged:
             diverged = self.diverged_at >= 0

@@ -50,20 +50,23 @@ def step_on_fake_cuda(learner: ContinualLearner, block: Block) -> None:
     Raises:
         ContractError: where a value is read, or devices are mixed.
     """
-    mode, original = FakeTensorMode(), torch.autograd.backward
+    mode, originals = FakeTensorMode(), (torch.autograd.backward, torch.autograd.grad)
     on_cuda = _moved(learner, block, to_fake_cuda(mode))
 
     def ones(*_args: Any, **_options: Any) -> None:
         for parameter in learner.population.leaves.values():
             parameter.grad = torch.ones_like(parameter)
 
-    torch.autograd.backward = ones
+    def ones_like(_outputs: Any, inputs: Any, *_args: Any, **_options: Any) -> tuple[Tensor, ...]:
+        return tuple(torch.ones_like(each) for each in ([inputs] if isinstance(inputs, Tensor) else inputs))
+
+    torch.autograd.backward, torch.autograd.grad = ones, ones_like
     try:
         with mode, in_words("a training step fails on CUDA tensors"), OneDevice():
             *_, work = works(learner, on_cuda)
             learner.step(work, learner.optimizer.step)
     finally:
-        torch.autograd.backward = original
+        torch.autograd.backward, torch.autograd.grad = originals
 
 
 def _moved(learner: ContinualLearner, block: Block, convert: Callable[[Tensor], Tensor]) -> Block:
