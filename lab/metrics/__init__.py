@@ -4,7 +4,7 @@ from lab.metrics.accuracy import measure
 
 __all__ = ["FROM_CURVES", "LOWER_IS_BETTER", "MEASURES", "measure"]
 
-LOWER_IS_BETTER = ("forgetting",)
+LOWER_IS_BETTER = ("forgetting", "plasticity_loss")
 """Of all others more is better."""
 
 MEASURES = (
@@ -13,6 +13,7 @@ MEASURES = (
     "backward_transfer",
     "forgetting",
     "forward_transfer",
+    "plasticity_loss",
     "anytime_accuracy",
     "min_accuracy",
     "worst_case_accuracy",

@@ -35,6 +35,14 @@ def forward_transfer(R: Array) -> Array:
     return _mean(R[:, later, later] - R[:, 0, later])
 
 
+def plasticity_loss(R: Array) -> Array:
+    """How much less of the last tasks is learnt than of the first, ``mean_{j<=k} R[j, j] - mean_{j>T-k} R[j, j]`` with
+    k = T/5, rounded down, at least 1: ``[M]``. It says plasticity where tasks are equally hard (relabelled, permuted)."""
+    own = _learnt(R)
+    fifth = max(1, own.shape[1] // 5)
+    return own[:, :fifth].mean(1) - own[:, -fifth:].mean(1)
+
+
 def anytime_accuracy(curves: Array, tasks: Array) -> Array:
     """The mean over evaluations of the mean over tasks met: ``[M]``.
 
@@ -76,12 +84,13 @@ def measure(R: Array, curves: dict | None, diverged: list[int | None]) -> tuple[
 
     ``curves``: ``{"steps": [E], "task": [E] (0 before training), "accuracy": [M, E, T]}`` or None.
     """
-    values = {f.__name__: f(R) for f in (accuracy, learning_accuracy, backward_transfer, forgetting, forward_transfer)}
+    of_tensor = (accuracy, learning_accuracy, backward_transfer, forgetting, forward_transfer, plasticity_loss)
+    values = {f.__name__: f(R) for f in of_tensor}
     reasons = {}
     single = R.shape[2] == 1
     joint = not single and np.isnan(R[:, 1:-1]).all() and not np.isnan(R[:, -1]).all()
     for name in values:
-        if single and name in ("backward_transfer", "forgetting", "forward_transfer"):
+        if single and name not in ("accuracy", "learning_accuracy"):
             reasons[name] = "there is only one task"
         elif joint and name != "accuracy":
             reasons[name] = "all tasks were trained at once: there is no accuracy after single tasks"

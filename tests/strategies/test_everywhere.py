@@ -44,6 +44,8 @@ def configuration(request, sources):
     for words in sources:
         own = [word.replace("environment", base, 1) for word in words]
         config = composed(f"environment={request.param}", *own, f"{base}.tasks=2", *SMALL)
+        inner = innermost(config["environment"])
+        inner.update({"samples": 40} if "samples" in inner else {})
         try:
             build("environment", config["environment"])
         except UserError as error:

@@ -32,6 +32,7 @@ def test_a_case_worked_by_hand():
         "backward_transfer": ((0.6 - 0.9) + (0.5 - 0.8)) / 2,
         "forgetting": ((0.9 - 0.6) + (0.8 - 0.5)) / 2,
         "forward_transfer": ((0.3 - 0.2) + (0.4 - 0.1)) / 2,
+        "plasticity_loss": 0.9 - 1.0,
         "anytime_accuracy": (0.5 + 0.9 + (0.4 + 0.6) / 2 + (0.7 + 0.8) / 2 + (0.6 + 0.5 + 1.0) / 3) / 5,
         "min_accuracy": (min(0.4, 0.7, 0.6) + min(0.5, 0.5)) / 2,
         "worst_case_accuracy": 1.0 / 3 + (2 / 3) * (0.4 + 0.5) / 2,
@@ -45,6 +46,13 @@ def test_forgetting_looks_for_the_best_anywhere_before_the_end():
     """Chaudhry et al. 2018: the maximum runs over all earlier rows, those before the task was trained among them."""
     R = np.array([[[0.0, 0.99, 0.0], [0.5, 0.9, 0.0], [0.6, 0.7, 0.0], [0.4, 0.6, 1.0]]])
     assert measure(R, None, [None])[0]["forgetting"] == pytest.approx(((0.6 - 0.4) + (0.9 - 0.6)) / 2)
+
+
+def test_plasticity_is_lost_from_the_first_fifth_of_tasks_to_the_last():
+    """Of 11 tasks the first two and the last two count, each as it was when it had been trained."""
+    R = np.full((1, 12, 11), 0.3)
+    R[0, range(1, 12), range(11)] = [1.0, 0.8, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.1]
+    assert measure(R, None, [None])[0]["plasticity_loss"] == pytest.approx((1.0 + 0.8) / 2 - (0.5 + 0.1) / 2)
 
 
 def test_transfer_to_earlier_tasks_counts_as_it_is_signed():
@@ -80,12 +88,14 @@ def slow(R, steps, begun, curves):
         return NAN if any(map(math.isnan, numbers)) else min(numbers)
 
     least_mean = mean([least(j) for j in range(T - 1)])
+    learnt, fifth = [R[j + 1][j] for j in range(T)], max(1, T // 5)
     return {
         "accuracy": mean([R[T][j] for j in range(T)]),
         "learning_accuracy": mean([R[j + 1][j] for j in range(T)]),
         "backward_transfer": mean([R[T][j] - R[j + 1][j] for j in range(T - 1)]),
         "forgetting": mean([best(j) - R[T][j] for j in range(T - 1)]),
         "forward_transfer": mean([R[j][j] - R[0][j] for j in range(1, T)]),
+        "plasticity_loss": mean(learnt[:fifth]) - mean(learnt[-fifth:]) if T > 1 else None,
         "anytime_accuracy": mean([mean([curves[e][j] for j in range(begun[e])]) for e in range(len(steps)) if begun[e]]),
         "min_accuracy": least_mean,
         "worst_case_accuracy": None if least_mean is None else R[T][T - 1] / T + (1 - 1 / T) * least_mean,
@@ -155,7 +165,8 @@ def test_a_single_task_transfers_nothing():
     values, reasons = measure(np.array([[[0.1], [0.9]]]), curves, [None])
     assert values["accuracy"] == values["learning_accuracy"] == pytest.approx(0.9)
     assert values["aulc"] == pytest.approx(0.5)
-    for name in ("backward_transfer", "forgetting", "forward_transfer", "min_accuracy", "worst_case_accuracy"):
+    both = ("plasticity_loss", "min_accuracy", "worst_case_accuracy")
+    for name in ("backward_transfer", "forgetting", "forward_transfer", *both):
         assert np.isnan(values[name]).all()
         assert reasons[name] == "there is only one task"
 
