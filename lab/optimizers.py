@@ -3,6 +3,10 @@
 ``torch.optim`` is not used because it holds one learning rate and one step count for all members; here every
 hyperparameter may be one number or one a member, a member may sit a step out (``active``), and strategies may scale the
 update of single weights (``scale``) - the update, not the gradient, since Adam cancels a gradient's scale (ADR 2).
+
+A step is computed in one of two ways. On a CPU torch's fused kernels take every member's slices of the leaves by themselves,
+so that memory is passed over once: whoever rests is left out, and what a member gets does not depend on its company or on
+who rested before. Elsewhere, where values must not be read, all members go through the same foreach operations.
 """
 
 from collections.abc import Sequence
@@ -35,6 +39,8 @@ class StackedOptimizer(torch.optim.Optimizer):
             for key, value in values.items()
         }
         super().__init__(list(parameters.values()), {})
+        self._each = [{key: _of(value, m) for key, value in self.values.items()} for m in range(self.members)]
+        self._own_slices: tuple[list[int], list[list[Tensor]] | None] = ([], None)
         self.active: Tensor | None = None
         """Bool ``[M]``: who takes the next step; None for everyone."""
         self.scale: dict[str, Tensor] | None = None
@@ -42,8 +48,15 @@ class StackedOptimizer(torch.optim.Optimizer):
         self.rate: float | Tensor = 1.0
         """What a schedule multiplies the learning rate by: a number or ``[M]``."""
 
+    keeps: tuple[str, ...] = ()
+    """What it remembers of every parameter, by name."""
+
     def directions(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """The updates for a learning rate of 1, signed so that they are to be subtracted."""
+        raise NotImplementedError
+
+    def fused(self, slices: list[list[Tensor]], values: dict[str, float]) -> None:
+        """One step of torch's fused kernel on slices of parameters, of gradients, and of each of what it ``keeps``."""
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -54,11 +67,67 @@ class StackedOptimizer(torch.optim.Optimizer):
     def reset(self) -> None:
         """Forget all momentum and counts."""
         self.state.clear()
+        self._own_slices = ([], None)
 
     @torch.no_grad()
     def step(self, closure=None):
         loss = closure() if closure is not None else None
         named = [(n, p) for n, p in zip(self.names, self.param_groups[0]["params"], strict=True) if p.grad is not None]
+        slices = self._slices([p for _, p in named])
+        if slices is None:
+            self._step_together(named)
+        else:
+            self._step_by_member(named, slices)
+        return loss
+
+    # --- on a CPU -----------------------------------------------------------------------------------------------------
+
+    def _step_by_member(self, named: list[tuple[str, Tensor]], slices: list[list[Tensor]]) -> None:
+        # Reading a value costs nothing here, and the kernels take their numbers from the host.
+        scaled = [(p, p.clone(), self.scale[n]) for n, p in named if self.scale and n in self.scale]
+        gradients = [p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad) for _, p in named]
+        slices = [slices[0], _rows(gradients), *slices[1:]]
+        self._count([p for _, p in named])
+        for places, values in self._who():
+            self.fused([each[places] for each in slices], values)
+        for parameter, before, scale in scaled:
+            torch.lerp(before, parameter, scale.to(parameter.dtype), out=parameter)
+
+    def _slices(self, parameters: list[Tensor]) -> list[list[Tensor]] | None:
+        """Every member's slices of the parameters and of what is kept of each: those of the first leaf, of the second, ...
+
+        None where there is no CPU or members do not lie in blocks. Kept for the next step, since a view costs a microsecond.
+        """
+        if not parameters or parameters[0].device.type != "cpu":
+            return None
+        self._prepare(parameters)
+        columns = [parameters, *([self.state[p][name] for p in parameters] for name in self.keeps)]
+        places = [tensor.data_ptr() for column in columns for tensor in column]
+        if places != self._own_slices[0]:
+            alike = all(_in_members(p) and _lie_alike(p, *self.state[p].values()) for p in parameters)
+            self._own_slices = (places, [_rows(column) for column in columns] if alike else None)
+        return self._own_slices[1]
+
+    def _count(self, parameters: list[Tensor]) -> None:
+        """Count the step, for those who take it."""
+
+    def _who(self) -> list[tuple[slice, dict[str, float]]]:
+        """Who takes the step: the places of their slices, and their hyperparameters; all in one where these are alike."""
+        if self.active is None and not isinstance(self.rate, Tensor) and all(own == self._each[0] for own in self._each):
+            return [(slice(None), self._at(0, self.rate))]
+        active = [True] * self.members if self.active is None else self.active.tolist()
+        rates = self.rate.tolist() if isinstance(self.rate, Tensor) else [self.rate] * self.members
+        members = [m for m in range(self.members) if active[m]]
+        return [(slice(m, None, self.members), self._at(m, rates[m])) for m in members]
+
+    def _at(self, member: int, rate: float) -> dict[str, float]:
+        """A member's hyperparameters at a rate."""
+        own = self._each[member]
+        return own | {"lr": own["lr"] * rate}
+
+    # --- elsewhere ----------------------------------------------------------------------------------------------------
+
+    def _step_together(self, named: list[tuple[str, Tensor]]) -> None:
         parameters = [p for _, p in named]
         self._place_values(self.param_groups[0]["params"][0])
         before = self._tensors(parameters) if self.active is not None else None
@@ -69,7 +138,6 @@ class StackedOptimizer(torch.optim.Optimizer):
         self._descend(parameters, updates)
         if before is not None:
             self._restore(parameters, before)
-        return loss
 
     def _descend(self, parameters: list[Tensor], updates: list[Tensor]) -> None:
         lr = self.values["lr"] * self.rate
@@ -104,6 +172,8 @@ class StackedOptimizer(torch.optim.Optimizer):
 
     def _prepare(self, parameters: list[Tensor]) -> None:
         """Make the state that the first step would make."""
+        for name in self.keeps:
+            self._memory(parameters, name)
 
     def _restore(self, parameters: list[Tensor], before: list[Tensor]) -> None:
         for tensor, old in zip(self._tensors(parameters), before, strict=True):
@@ -127,10 +197,13 @@ class SGD(StackedOptimizer):
         require(not (nesterov and none), "optimizer.nesterov", nesterov, "false where optimizer.momentum is 0")
         super().__init__(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
         self.nesterov = nesterov
+        self.keeps = () if none else ("momentum",)
 
-    def _prepare(self, parameters):
-        if isinstance(self.values["momentum"], Tensor) or self.values["momentum"]:
-            self._memory(parameters, "momentum")
+    def fused(self, slices, values):
+        parameters, gradients, *velocity = slices
+        velocity = velocity[0] if values["momentum"] else []
+        rest = {"dampening": 0.0, "nesterov": self.nesterov, "maximize": False, "is_first_step": False}
+        torch._fused_sgd_(parameters, gradients, velocity, **values, **rest)
 
     def directions(self, parameters, gradients):
         gradients = self._decayed(parameters, gradients)
@@ -149,6 +222,7 @@ class Adam(StackedOptimizer):
     """Adam (Kingma & Ba 2015) with L2 decay, as ``torch.optim.Adam``; every member has its own step count."""
 
     decoupled = False
+    keeps = ("mean", "square", "count")
 
     def __init__(
         self,
@@ -162,10 +236,19 @@ class Adam(StackedOptimizer):
         super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
 
     def _prepare(self, parameters):
-        for name in ("mean", "square"):
-            self._memory(parameters, name)
         for p in parameters:
-            self.state[p].setdefault("count", torch.zeros(self.members, dtype=torch.float32, device=p.device))
+            if "count" not in self.state[p]:
+                self.state[p]["count"] = torch.zeros(self.members, device=p.device)
+        super()._prepare(parameters)
+
+    def _count(self, parameters):
+        steps = torch.ones(self.members) if self.active is None else self.active.float()
+        torch._foreach_add_([self.state[p]["count"] for p in parameters], [steps] * len(parameters))
+
+    def fused(self, slices, values):
+        kernel = torch._fused_adamw_ if self.decoupled else torch._fused_adam_
+        parameters, gradients, mean, square, count = slices
+        kernel(parameters, gradients, mean, square, [], count, **values, amsgrad=False, maximize=False)
 
     def directions(self, parameters, gradients):
         self._prepare(parameters)
@@ -176,13 +259,13 @@ class Adam(StackedOptimizer):
         mean, square = self._memory(parameters, "mean"), self._memory(parameters, "square")
         self._average(mean, gradients, beta1)
         self._average(square, torch._foreach_mul(gradients, gradients), beta2)
-        steps = counts[0].double()  # in float32, 1 - 0.999 has but four good digits
+        steps = torch.stack(counts).double()  # [P, M]; in float32, 1 - 0.999 has but four good digits
         correct1, correct2 = 1 - beta1**steps, 1 - beta2**steps
         scaled = torch._foreach_sqrt(square)
-        torch._foreach_mul_(scaled, self._spread(correct2.rsqrt(), parameters))
+        torch._foreach_mul_(scaled, _spread_each(correct2.rsqrt(), parameters))
         torch._foreach_add_(scaled, self._spread(self.values["eps"], parameters))
         updates = torch._foreach_div(mean, scaled)
-        torch._foreach_mul_(updates, self._spread(1 / correct1, parameters))
+        torch._foreach_mul_(updates, _spread_each(1 / correct1, parameters))
         return self._decayed(parameters, updates) if self.decoupled else updates
 
     def _average(self, averages: list[Tensor], news: list[Tensor], beta: float | Tensor) -> None:
@@ -208,6 +291,33 @@ class AdamW(Adam):
         weight_decay: Value = 0.01,
     ):
         super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+
+
+def _in_members(parameter: Tensor) -> bool:
+    """Whether every member's part is a block of memory without gaps; its axes may lie in any order."""
+    dense = torch.empty_like(parameter).stride() == parameter.stride()  # which is what ``empty_like`` keeps
+    return dense and parameter.stride(0) * len(parameter) == parameter.numel()
+
+
+def _lie_alike(parameter: Tensor, *states: Tensor) -> bool:
+    """Whether states lie in memory as their parameter does; those of one number a member have no choice."""
+    return all(state.stride() == parameter.stride() or state.dim() == 1 for state in states)
+
+
+def _rows(tensors: list[Tensor]) -> list[Tensor]:
+    """Every member's part of each tensor as a row of memory ``[N]``: of the first tensor all members', and so on."""
+    flat = (t.as_strided((len(t), t.numel() // len(t)), (t.numel() // len(t), 1)) for t in tensors)
+    return [row for tensor in flat for row in tensor.unbind()]
+
+
+def _spread_each(values: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """``[P, M]``, a value for each parameter and member, as foreach operations take it: ``[M, 1, ...]`` for every parameter."""
+    rows = values.to(parameters[0].dtype).unbind()
+    return [row.view(-1, *[1] * (p.dim() - 1)) for row, p in zip(rows, parameters, strict=True)]
+
+
+def _of(value: float | Tensor, member: int) -> float:
+    return float(value[member]) if isinstance(value, Tensor) else value
 
 
 def clip_by_member(parameters: list[Tensor], limit: float | Tensor) -> None:
