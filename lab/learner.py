@@ -282,7 +282,7 @@ class ContinualLearner(Services, LightningModule):
 
     def _among_units(self, batch: Batch, logits: Tensor) -> Tensor:
         """Logits ``[M, B, ..., C]``, minus infinity at the units that a sample is not answered with in training."""
-        units = self._units_for(batch)
+        units = self.units_for(batch)
         if units is None:
             return logits
         return logits.masked_fill(~units.view(*units.shape[:2], *[1] * (logits.dim() - 3), units.shape[-1]), -torch.inf)
@@ -294,7 +294,11 @@ class ContinualLearner(Services, LightningModule):
         right = (logits.argmax(-1) == targets).view_as(labelled) & labelled
         return right.sum(2) / labelled.sum(2).clamp(min=1)
 
-    def _units_for(self, batch: Batch) -> Tensor | None:
+    def log_probabilities(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Of every output unit ``[M, B, ..., C]``, among those that the sample's loss runs over; minus infinity elsewhere."""
+        return self._among_units(batch, logits).log_softmax(-1)
+
+    def units_for(self, batch: Batch) -> Tensor | None:
         """Bool ``[M, B, C]`` or ``[M, 1, C]``: the units each sample's loss runs over; None for all."""
         for strategy in self._with["units"]:
             return strategy.units(self, batch)

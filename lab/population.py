@@ -39,10 +39,8 @@ class Population(nn.Module):
         own_seeds: list[int] | None = None,
     ):
         super().__init__()
-        networks = [_initialised(make, seed) for seed in seeds]
+        networks = [one_network(make, seed, own) for seed, own in zip(seeds, own_seeds or seeds, strict=True)]
         self._make, self._seeds = make, seeds
-        for number, network in enumerate(networks):
-            _key_dropout(network, (own_seeds or seeds)[number])
         self.dtype, self.stack, self.members = dtype, stack, len(seeds)
         parameters, buffers = stack_module_state(networks)
         keep = self.precise
@@ -120,10 +118,12 @@ class Population(nn.Module):
                 f"network: {kind} has no method `features`, inputs [B, ...] to activations [B, D], which is needed here"
             )
 
-    def traced(self, inputs: Tensor, probes: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def traced(
+        self, inputs: Tensor, probes: dict[str, Tensor], gates: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits, and what goes into the layers that ``probes`` names, each ``[M, B, ...]``; probes are added to what those
         layers put out, so that the gradient of a zero is the gradient of the layer's output."""
-        logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, {})
+        logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, gates or {})
         return logits, into
 
     def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -267,6 +267,13 @@ class Population(nn.Module):
     def member(self, index: int) -> dict[str, Tensor]:
         """One member's parameters and buffers under the network's own names, as ``load_state_dict`` takes them."""
         return {name.replace(_DOT, "."): value[index].detach().clone() for name, value in self.state_dict().items()}
+
+
+def one_network(make: Callable[[], nn.Module], seed: int, own_seed: int) -> nn.Module:
+    """A member's network as it is at first: initialised from ``seed``, its dropout masks those of the member ``own_seed``."""
+    network = _initialised(make, seed)
+    _key_dropout(network, own_seed)
+    return network
 
 
 def why_not_stacked(make: Callable[[], nn.Module], inputs: Tensor) -> str | None:

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from lab.batch import Batch
 from lab.errors import UserError
 from lab.memory import Reservoir
-from lab.per_sample import squared_gradients
-from lab.seeding import member_keys, uniform
+from lab.per_sample import Objectives, summed_gradients
+from lab.quadratic import QuadraticPenalty
+from lab.seeding import generator, member_keys, uniform
 from lab.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -79,9 +80,20 @@ class Services:
         """The population as it is now, as a module for a strategy to keep: its tensors are buffers."""
         return Snapshot(self.population)
 
-    def squared_gradients(self, batch: Batch, objectives: Callable[[Tensor], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """:func:`lab.per_sample.squared_gradients` on a batch's inputs, its passes counted."""
-        sums, backward = squared_gradients(self.population, batch.inputs, objectives)
+    def quadratic_penalty(self) -> QuadraticPenalty:
+        """A pull back to old parameters, without strength yet, as a module for a strategy to keep."""
+        return QuadraticPenalty(self.population)
+
+    def squared_gradients(self, batch: Batch, objectives: Objectives) -> dict[str, Tensor]:
+        """Sums of squared per-sample gradients on a batch's inputs, passes counted: :func:`lab.per_sample.summed_gradients`."""
+        return self._summed(batch, objectives, torch.square)
+
+    def absolute_gradients(self, batch: Batch, objectives: Objectives) -> dict[str, Tensor]:
+        """The same of their magnitudes."""
+        return self._summed(batch, objectives, torch.abs)
+
+    def _summed(self, batch: Batch, objectives: Objectives, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        sums, backward = summed_gradients(self.population, batch.inputs, objectives, of, self.gates(batch.tasks))
         self.count(batch.width, backward * batch.width)
         return sums
 
@@ -110,16 +122,28 @@ class Services:
         )
         return examples, tasks, torch.arange(longest, device=device) < count
 
-    def samples(self, phase: int, width: int | None = None) -> Iterator[Batch]:
+    def samples(self, phase: int, width: int | None = None, at_most: int | None = None) -> Iterator[Batch]:
         """The training examples of a phase, each once and as they are (not augmented), ``width`` of a member at a time.
 
         Members with fewer of them have weight 0 in the columns behind. None of them is ``current``: a reading does not count as
-        meeting them.
+        meeting them. ``at_most`` so many, drawn from each member's seed; None for all, in the stream's order.
         """
         examples, tasks, there = self.addresses(phase)
+        if at_most is not None:
+            chosen = self._drawn(phase, there.sum(1).tolist(), at_most).to(examples.device)
+            examples, tasks, there = (each.gather(1, chosen) for each in (examples, tasks, there))
         longest = examples.shape[1]
         several = width or max(32, self.reader.at_once(2 * self.members))
         for first in range(0, longest, several):
             columns = slice(first, first + several)
             inputs, targets = self.reader.read(examples[:, columns], tasks[:, columns])
             yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, there[:, columns].float())
+
+    def _drawn(self, phase: int, counts: list[int], at_most: int) -> Tensor:
+        """``at_most`` columns of each member without repeats: of its own, then of those behind where these are fewer."""
+        longest = max(counts)
+        orders = [
+            torch.cat([torch.randperm(count, generator=generator(seed, "samples", phase)), torch.arange(count, longest)])
+            for seed, count in zip(self.seeds, counts, strict=True)
+        ]
+        return torch.stack(orders)[:, :at_most]
