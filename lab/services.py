@@ -146,4 +146,24 @@ class Services:
             torch.cat([torch.randperm(count, generator=generator(seed, "samples", phase)), torch.arange(count, longest)])
             for seed, count in zip(self.seeds, counts, strict=True)
         ]
+    @torch.no_grad()
+    def features(self, examples: Tensor, tasks: Tensor) -> Tensor:
+        """The last hidden layer's activations ``[M, N, D]``, as in evaluation, for training examples ``[M, N]``."""
+        several = max(32, self.reader.at_once(2 * self.members))
+        parts = zip(examples.split(several, 1), tasks.split(several, 1), strict=True)
+        self.count(examples.shape[1])
+        with self.population.evaluating():
+            return torch.cat([self.population.features(self.reader.read(*part)[0]) for part in parts], 1)
+
+    @torch.no_grad()
+    def feature_size(self) -> int:
+        """D: how many activations the last hidden layer has.
+
+        Raises:
+            UserError: for a network that does not tell features from head.
+        """
+        nothing = torch.zeros(self.members, 1, dtype=torch.int64, device=self.clock.device)
+        with self.population.evaluating():
+            return self.population.features(self.reader.read(nothing, nothing)[0]).shape[2]
+
         return torch.stack(orders)[:, :at_most]
