@@ -72,8 +72,9 @@ class Steps:
     def width(self) -> int:
         return self.examples.shape[2]
 
-    def join(self, examples: Tensor, tasks: Tensor, weights: Tensor, balance: float | None = None) -> Steps:
-        """These steps with samples at other addresses ``[M, S, R]`` behind their own; ``balance`` as in :meth:`Batch.join`."""
+    def join(self, examples: Tensor, tasks: Tensor, weights: Tensor, balance: float | Tensor | None = None) -> Steps:
+        """These steps with samples at other addresses ``[M, S, R]`` behind their own; ``balance`` as in :meth:`Batch.join`, or
+        one for each member, ``[M, 1, 1]``."""
         return replace(
             self,
             examples=torch.cat([self.examples, examples], 2),
@@ -86,7 +87,7 @@ def _weights_of(samples: Batch | Steps) -> Tensor:
     return torch.ones_like(samples.examples, dtype=torch.float32) if samples.weights is None else samples.weights
 
 
-def _joined_weights(own: Tensor, others: Tensor, balance: float | None) -> Tensor:
+def _joined_weights(own: Tensor, others: Tensor, balance: float | Tensor | None) -> Tensor:
     if balance is not None:
         own, others = shares_of(own) * balance, shares_of(others) * (1 - balance)
     return torch.cat([own, others], -1)
