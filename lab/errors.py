@@ -44,6 +44,13 @@ def fraction(key: str, given: object) -> float:
     return float(given)
 
 
+def number(key: str, given: object, least: float = 0.0, most: float = float("inf")) -> float:
+    """``given`` as a number in [``least``, ``most``]."""
+    sound = isinstance(given, (int, float)) and not isinstance(given, bool) and least <= given <= most
+    require(sound, key, given, f"a number from {least:g} on" if most == float("inf") else f"a number in [{least:g}, {most:g}]")
+    return float(given)
+
+
 def strength(key: str, given: object, least: float = 0.0, most: float = float("inf")) -> float | list[float]:
     """``given`` as a number in [``least``, ``most``], or a list of such numbers, one a member of the run."""
     numbers = given if isinstance(given, list) else [given]

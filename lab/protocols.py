@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.batch import Batch, Steps
-from lab.errors import UserError, fraction, invalid, one_of, require, strength, whole
+from lab.errors import UserError, fraction, invalid, number, one_of, require, strength, whole
 from lab.flat import flatten, products, unflatten
 from lab.memory import Reservoir
 from lab.seeding import derive, generator, integers, uniform
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
-    "View", "derive", "flatten", "fraction", "generator", "integers", "invalid", "one_of", "phase_per_task", "products",
+    "View", "derive", "flatten", "fraction", "generator", "integers", "invalid", "number", "one_of", "phase_per_task", "products",
     "require", "strength", "unflatten", "uniform", "whole",
 ]  # fmt: skip
 
