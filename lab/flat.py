@@ -31,6 +31,11 @@ def products(a: Leaves, b: Leaves) -> Tensor:
     return sum((value * b[name]).sum(tuple(range(1, value.dim()))) for name, value in a.items())
 
 
+def squares(a: Leaves) -> Tensor:
+    """``products(a, a)``, without a place for the squares: a quarter of the time."""
+    return sum(torch.linalg.vector_norm(value, dim=tuple(range(1, value.dim()))) ** 2 for value in a.values())
+
+
 def _in_memory(tensor: Tensor, leaf: Tensor) -> Tensor:
     """``tensor`` with its last two axes exchanged if those of ``leaf`` are, in memory; its own inverse."""
     return tensor if leaf.is_contiguous() else tensor.mT
