@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lab.batch import Batch, Steps
 from lab.errors import UserError, fraction, invalid, number, one_of, require, strength, whole
+from lab.fisher import ESTIMATORS as FISHER_ESTIMATORS
 from lab.flat import flatten, products, unflatten
 from lab.memory import Reservoir
 from lab.seeding import derive, generator, integers, uniform
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lab.learner import ContinualLearner
 
 __all__ = [
+    "FISHER_ESTIMATORS",
     "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
     "View", "derive", "flatten", "fraction", "generator", "integers", "invalid", "number", "one_of", "phase_per_task", "products",
     "require", "strength", "unflatten", "uniform", "whole",

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from lab.batch import Batch
 from lab.errors import UserError
 from lab.memory import Reservoir
+from lab.fisher import information
 from lab.per_sample import Objectives, summed_gradients
 from lab.quadratic import QuadraticPenalty
 from lab.seeding import generator, member_keys, uniform
@@ -83,6 +84,13 @@ class Services:
     def quadratic_penalty(self) -> QuadraticPenalty:
         """A pull back to old parameters, without strength yet, as a module for a strategy to keep."""
         return QuadraticPenalty(self.population)
+
+    def fisher_information(
+        self, phase: int, estimator: str, samples: int | None = None, width: int | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The diagonal of the Fisher information on a phase's training samples, summed over them, and their number ``[M]``: see
+        :mod:`lab.fisher`."""
+        return information(self, phase, estimator, samples, width)
 
     def squared_gradients(self, batch: Batch, objectives: Objectives) -> dict[str, Tensor]:
         """Sums of squared per-sample gradients on a batch's inputs, passes counted: :func:`lab.per_sample.summed_gradients`."""
