@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from lab.batch import Batch
 from lab.errors import UserError
-from lab.memory import Reservoir
 from lab.fisher import information
+from lab.memory import Reservoir
 from lab.per_sample import Objectives, summed_gradients
 from lab.quadratic import QuadraticPenalty
 from lab.seeding import generator, member_keys, uniform
