@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from lab.protocols import Strategy, Stream
+from lab.protocols import Data, Strategy, Stream
 
 
 class Cumulative(Strategy):
@@ -14,7 +14,7 @@ class Cumulative(Strategy):
     examples are met again and again, so accuracy before training is not measured.
     """
 
-    def rewrite(self, stream: Stream) -> Stream:
+    def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
         phases = tuple(
             replace(
                 phase,

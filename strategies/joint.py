@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from lab.protocols import Phase, Strategy, Stream
+from lab.protocols import Data, Phase, Strategy, Stream
 
 
 class Joint(Strategy):
@@ -13,7 +13,7 @@ class Joint(Strategy):
     Nothing of the stream's order is left, so there is no accuracy before training either.
     """
 
-    def rewrite(self, stream: Stream) -> Stream:
+    def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
         examples = torch.cat([phase.examples for phase in stream.phases])
         tasks = torch.cat([phase.tasks for phase in stream.phases])
         effort = sum(phase.effort for phase in stream.phases)

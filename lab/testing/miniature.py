@@ -98,7 +98,7 @@ def small_learner(
     environment = environment or Miniature()
     streams = [environment.stream(seed) for seed in seeds]
     for strategy in strategies:
-        streams = [strategy.rewrite(stream) for stream in streams]
+        streams = [strategy.rewrite(stream, environment.data, seed) for stream, seed in zip(streams, seeds, strict=True)]
     course = Course(streams, seeds, budget or Budget(4), block, curves)
     population = Population(make, seeds, stack, dtype)
     reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds)

@@ -30,7 +30,7 @@ def test_a_sample_is_not_replayed_in_the_step_it_arrives_in():
         take()
 
     fit_watched(learner, watch)
-    kept, tasks, filled = strategy.reservoir.contents()
+    kept, tasks, filled = strategy.store.contents()
     for m in range(2):
         assert set(zip(tasks[m][filled[m]].tolist(), kept[m][filled[m]].tolist(), strict=True)) == met[m]
 
@@ -68,11 +68,11 @@ class StepByStep(ER):
     rehearse = Strategy.rehearse
 
     def extend(self, learner, batch):
-        examples, tasks, valid = self.reservoir.draw(self.replay or batch.current, learner.clock)
+        examples, tasks, valid = self.store.draw(self.replay or batch.current, learner.clock)
         return batch.join(learner.replay(examples, tasks, valid.float()), self.balance)
 
     def after_step(self, learner, batch):
-        self.reservoir.add(batch, learner.clock)
+        self.store.add(batch, learner.clock)
 
 
 @pytest.mark.parametrize("stack", [True, False])
@@ -86,6 +86,6 @@ def test_rehearsing_a_block_ahead_is_replaying_in_every_step(balance, stack):
 
     ahead, within = trained(ER), trained(StepByStep)
     assert ahead.passes == within.passes
-    assert torch.equal(ahead.strategies[0].reservoir.slots, within.strategies[0].reservoir.slots)
+    assert torch.equal(ahead.strategies[0].store.slots, within.strategies[0].store.slots)
     for name, value in ahead.population.leaves.items():
         torch.testing.assert_close(value, within.population.leaves[name], rtol=0, atol=1e-6)

@@ -8,13 +8,17 @@ from strategies.cumulative import Cumulative
 from strategies.joint import Joint
 
 
+def rewritten(strategy, stream):
+    return strategy.rewrite(stream, Miniature(tasks=3).data, 5)
+
+
 def addresses(phase):
     return sorted(zip(phase.tasks.tolist(), phase.examples.tolist(), strict=True))
 
 
 def test_joint_is_one_task_with_the_data_and_the_steps_of_all():
     stream = Miniature("task", tasks=3).stream(5)
-    joint = Joint().rewrite(stream)
+    joint = rewritten(Joint(), stream)
     assert addresses(joint.phases[0]) == sorted(pair for phase in stream.phases for pair in addresses(phase))
     assert len(joint.phases) == 1
     assert joint.phases[0].completes == 2
@@ -26,7 +30,7 @@ def test_joint_is_one_task_with_the_data_and_the_steps_of_all():
 
 def test_cumulative_adds_each_tasks_data_to_those_before():
     stream = Miniature("class", tasks=3).stream(5)
-    cumulative = Cumulative().rewrite(stream)
+    cumulative = rewritten(Cumulative(), stream)
     for k, phase in enumerate(cumulative.phases):
         assert addresses(phase) == sorted(pair for earlier in stream.phases[: k + 1] for pair in addresses(earlier))
         assert phase.completes == k
@@ -34,6 +38,6 @@ def test_cumulative_adds_each_tasks_data_to_those_before():
 
 
 def test_samples_of_all_tasks_are_mixed_in_a_batch():
-    joint = Joint().rewrite(Miniature("task", tasks=3).stream(5))
+    joint = rewritten(Joint(), Miniature("task", tasks=3).stream(5))
     tasks = torch.cat([block.tasks for block in Blocks(Course([joint], [5], Budget(16)))])
     assert all(len(torch.unique(of_step)) > 1 for of_step in tasks)
