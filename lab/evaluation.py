@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lab.protocols import Stream, generator
+from lab.protocols import Strategy, Stream, generator
 from lab.stream import Course
 
 if TYPE_CHECKING:
@@ -104,18 +104,21 @@ class Evaluation(nn.Module):
         tasks = torch.full((len(examples), 1), task, device=examples.device)
         met = self.seen[phase + 1].unsqueeze(1)
         answers = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
+        told = tasks if self.scenario == "task" else None
         batch, counts = self.batch or _fitting(learner), []
         for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
             inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
-            logits = learner.predict(inputs, tasks if self.scenario == "task" else None)
+            logits = learner.predict(inputs, told)
+            untold = learner.predict(inputs, None) if told is not None and _listens(learner) else logits
             real = (targets >= 0) & there.view(*there.shape, *[1] * (targets.dim() - 2))
             right = self._right(logits, answers, targets, real)
-            without_task = self._right(logits, met, targets, real) if self.scenario == "task" else right
+            without_task = right if told is None or untold is None else self._right(untold, met, targets, real)
             counts.append(torch.stack([right, without_task, real.flatten(1).sum(1)]))
         right, without_task, total = torch.stack(counts).sum(0)
         met_task = self.met[phase + 1, :, task]
         known = met_task if self.scenario == "class" else torch.ones_like(met_task)
-        return torch.where(known, right / total, NAN), torch.where(met_task, without_task / total, NAN)
+        answered = met_task if untold is not None else torch.zeros_like(met_task)
+        return torch.where(known, right / total, NAN), torch.where(answered, without_task / total, NAN)
 
     @staticmethod
     def _right(logits: Tensor, units: Tensor | None, targets: Tensor, real: Tensor) -> Tensor:
@@ -124,6 +127,12 @@ class Evaluation(nn.Module):
             units = units.view(units.shape[0], *[1] * (logits.dim() - 2), units.shape[-1])
             logits = logits.masked_fill(~units, -torch.inf)
         return ((logits.argmax(-1) == targets) & real).flatten(1).sum(1)
+
+
+def _listens(learner: ContinualLearner) -> bool:
+    """Whether strategies make of the task's identity more than the choice of output units."""
+    kinds = map(type, learner.strategies)
+    return any(kind.gates is not Strategy.gates or kind.predict is not Strategy.predict for kind in kinds)
 
 
 def _fitting(learner: ContinualLearner) -> int:
