@@ -89,3 +89,38 @@ def test_rehearsing_a_block_ahead_is_replaying_in_every_step(balance, stack):
     assert torch.equal(ahead.strategies[0].store.slots, within.strategies[0].store.slots)
     for name, value in ahead.population.leaves.items():
         torch.testing.assert_close(value, within.population.leaves[name], rtol=0, atol=1e-6)
+
+
+def test_a_memory_filled_at_task_ends_replays_earlier_tasks_alone_and_weighs_them():
+    """van de Ven et al. 2022: 1/k for the current batch, 1 - 1/k for the replayed; per_class of each class of each task."""
+    strategy = ER(buffer="task_end", per_class=3, replay=6, balance="tasks")
+    learner = small_learner([3, 8], strategies=(strategy,), environment=Miniature("domain", tasks=3, uneven=False))
+    met = []
+
+    def watch(work, take):
+        batch, task = work.batch, int(work.batch.tasks[0, 0])
+        met.append(task)
+        if task == 0:
+            assert batch.width == batch.current
+        else:
+            assert (batch.tasks[:, batch.current :] < task).all()
+            shares = batch.shares()
+            torch.testing.assert_close(shares[:, : batch.current].sum(1), torch.full((2,), 1 / (task + 1)))
+            torch.testing.assert_close(shares.sum(1), torch.ones(2))
+        take()
+
+    fit_watched(learner, watch)
+    assert set(met) == {0, 1, 2}
+    examples, tasks, filled = strategy.store.contents()
+    for m in range(2):
+        targets = learner.reader.targets_of(examples, tasks)[m]
+        pairs = list(zip(tasks[m][filled[m]].tolist(), targets[filled[m]].tolist(), strict=True))
+        assert sorted(pairs) == sorted([(t, c) for t in range(3) for c in range(2)] * 3)
+        assert len(set(zip(tasks[m].tolist(), examples[m].tolist(), strict=True))) == 18  # nothing twice
+
+
+@pytest.mark.parametrize("buffer", ["balanced", "ring"])
+def test_a_memory_smaller_than_the_classes_is_refused(buffer):
+    strategy, environment = ER(memory=3, buffer=buffer), Miniature("class")
+    with pytest.raises(UserError, match=r"strategy.er.memory=3: expected at least 4, a slot for each class"):
+        strategy.check(environment.stream(0), environment.data)
