@@ -4,7 +4,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from lab.errors import one_of, whole
+from lab.errors import one_of, require, whole
 from lab.networks.dropout import Dropout
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
@@ -25,9 +25,17 @@ class MLP(nn.Module):
         depth: int = 2,
         activation: str = "relu",
         dropout: float = 0.0,
+        standardise: tuple[float, float] | None = None,
     ):
-        """Raises :class:`~lab.errors.UserError` for an option that is out of range."""
+        """``standardise``: a mean and a standard deviation by which inputs become (x - mean) / deviation, whatever their task.
+
+        Raises :class:`~lab.errors.UserError` for an option that is out of range.
+        """
         super().__init__()
+        if standardise is not None:
+            sound = len(standardise) == 2 and all(isinstance(n, (int, float)) for n in standardise) and standardise[1] > 0
+            require(sound, "network.standardise", standardise, "null, or [mean, standard deviation above 0]")
+        self.standardise = standardise
         whole("network.width", width, 1)
         whole("network.depth", depth, 0)
         one_of("network.activation", activation, tuple(ACTIVATIONS))
@@ -40,6 +48,8 @@ class MLP(nn.Module):
 
     def features(self, inputs: Tensor) -> Tensor:
         """Inputs ``[B, *shape]`` to the last hidden layer's activations ``[B, width]``."""
+        if self.standardise is not None:
+            inputs = (inputs - self.standardise[0]) / self.standardise[1]
         return self.hidden(inputs.flatten(1))
 
     def forward(self, inputs: Tensor) -> Tensor:
