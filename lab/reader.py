@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.errors import UserError
-from lab.protocols import NO_LABEL, Data, Examples, Stream
+from lab.protocols import NO_LABEL, Data, Stream
 
 READ_AT_ONCE = 2**20
 """Numbers, on a CPU: what still lies in its cache when the network comes to it."""
@@ -65,12 +65,18 @@ class Reader(nn.Module):
 
     def seen(self, examples: Tensor, tasks: Tensor, split: str = "train") -> tuple[Tensor, Tensor]:
         """As :meth:`read`, with inputs as the tasks see them: in the data's type, not yet augmented (:meth:`shown`)."""
-        data = Examples(getattr(self, f"{split}_inputs"), getattr(self, f"{split}_targets"))
-        inputs = _rows(data.inputs, examples)
+        inputs = _rows(getattr(self, f"{split}_inputs"), examples)
         if self.view is not None:
             inputs = self.view(inputs, self.table, tasks)
-        targets = _rows(data.targets, examples)
-        return inputs, self._answers(targets, tasks) if self.relabel else targets
+        return inputs, self.targets_of(examples, tasks, split)
+
+    def targets_of(self, examples: Tensor, tasks: Tensor, split: str = "train") -> Tensor:
+        """Targets alone, as in :meth:`read`, of examples ``[M, ...]``; ``tasks`` broadcasts. -100 where there is none."""
+        targets = _rows(getattr(self, f"{split}_targets"), examples)
+        if not self.relabel:
+            return targets
+        tasks = tasks.expand_as(examples).flatten(1)
+        return self._answers(targets.flatten(1, examples.dim() - 1), tasks).view_as(targets)
 
     def shown(self, inputs: Tensor, noise: Tensor | None = None) -> Tensor:
         """Inputs ``[M, B, ...]`` as the network is shown them: augmented by ``noise``, images in [0, 1]."""

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/speed.py                  everything, about half an hour on 2 cores
     python tests/benchmarks/speed.py --quick          fewer rounds and tasks, a few minutes
-    python tests/benchmarks/speed.py --only steps     steps | whole | answers | memory | tracking, or several
+    python tests/benchmarks/speed.py --only steps     steps | whole | answers | memory | tracking | upkeep, or several
     python tests/benchmarks/speed.py --markdown FILE --json FILE
 
 Needs `mnist.npz` in --data or LAB_DATA. Contenders take turns (A B A B ...), a figure is the median of its rounds, and only
@@ -50,7 +50,7 @@ class Row:
 def main() -> None:
     options = _options()
     folder = data_folder(options.data)
-    parts = {"answers": answers, "steps": steps, "memory": memory, "tracking": tracking, "whole": end_to_end}
+    parts = {"answers": answers, "steps": steps, "upkeep": upkeep, "memory": memory, "tracking": tracking, "whole": end_to_end}
     rows: list[Row] = []
     for name in options.only or parts:
         rows += parts[name](folder, options.quick)
@@ -112,6 +112,16 @@ def answers(folder: Path, quick: bool) -> list[Row]:
     times = in_turn({name: partial(whole.answer_seconds, *words) for name, words in commands.items()}, 3 if quick else 7)
     limits = {"lab --help": 0.5, "lab run --cfg job": 2.0}
     return [Row(f"`{name}` answers within", time, "s", limits[name]) for name, time in times.items()]
+
+
+def upkeep(folder: Path, quick: bool) -> list[Row]:
+    """Time what memories cost beside training."""
+    from upkeep import seconds
+
+    limits = {"reservoir": 2.0, "balanced": 4.0, "ring": 2.0}
+    times = in_turn({kind: partial(seconds, kind) for kind in limits}, 3 if quick else 7)
+    note = "10 members, 1000 slots each, 10 new samples and 10 drawn a step, blocks of 64; processor time"
+    return [Row(f"10,000 steps of a memory: {kind}", times[kind], "s", limit, note) for kind, limit in limits.items()]
 
 
 def memory(folder: Path, quick: bool) -> list[Row]:
@@ -202,7 +212,7 @@ def _machine() -> dict[str, str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and tasks")
-    parser.add_argument("--only", nargs="+", choices=("answers", "steps", "memory", "tracking", "whole"))
+    parser.add_argument("--only", nargs="+", choices=("answers", "steps", "upkeep", "memory", "tracking", "whole"))
     parser.add_argument("--data", help="folder with mnist.npz; default: LAB_DATA")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--markdown", metavar="FILE")

@@ -76,6 +76,20 @@ def test_a_label_per_token_keeps_what_has_none():
     assert targets.tolist() == [[[1, 2, -100], [-100, -100, -100]]]
 
 
+def test_targets_alone_for_several_steps():
+    reader = Reader(data_of(FLOATS, TARGETS, 3), [stream_of([[0, -1, 1], [-1, 2, 3]]), stream_of([[3, 2, 1], [0, 0, 0]])])
+    examples = torch.randint(6, (2, 4, 5))
+    for tasks in (torch.randint(2, (2, 4, 5)), torch.randint(2, (2, 4, 1))):
+        targets = reader.targets_of(examples, tasks)
+        for s in range(4):
+            assert torch.equal(targets[:, s], reader.read(examples[:, s], tasks[:, s])[1])
+    tags = torch.tensor([[0, 1, -100], [2, -100, -100]])
+    reader = Reader(data_of(torch.tensor([[1, 2, 3], [4, 5, 6]]), tags, 3), [stream_of([[1, 2, -1]])])
+    assert reader.targets_of(torch.tensor([[[0], [1]]]), torch.zeros(1, 2, 1).long()).tolist() == [
+        [[[1, 2, -100]], [[-100, -100, -100]]]
+    ]
+
+
 def test_units_of_a_task():
     reader = Reader(data_of(FLOATS, TARGETS, 3), [stream_of([[0, -1, 1], [-1, 2, 3]])])
     assert reader.units_of(torch.tensor([[0, 1]])).int().tolist() == [[[1, 1, 0, 0], [0, 0, 1, 1]]]
