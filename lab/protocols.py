@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lab.batch import Batch, Steps
 from lab.errors import UserError, fraction, invalid, number, one_of, require, strength, whole
 from lab.fisher import ESTIMATORS as FISHER_ESTIMATORS
-from lab.flat import flatten, products, unflatten
-from lab.memory import Reservoir
+from lab.flat import flatten, products, squares, unflatten
+from lab.memory import Balanced, Reservoir, require_room
 from lab.seeding import derive, generator, integers, uniform
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FISHER_ESTIMATORS",
-    "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
+    "Balanced", "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
     "View", "derive", "flatten", "fraction", "generator", "integers", "invalid", "number", "one_of", "phase_per_task", "products",
-    "require", "strength", "unflatten", "uniform", "whole",
+    "require", "require_room", "squares", "strength", "unflatten", "uniform", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
@@ -225,6 +225,10 @@ class Strategy(nn.Module):
         ``tasks`` ``[M, 1]``, or None where the learner is not told (in all but the task-incremental scenario).
         """
         return None
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """What is worth knowing of how the method worked, at the end of a run: named figures, each ``[M]``; NaN is undefined."""
+        return {}
 
     def state_bytes(self) -> int:
         """Bytes of state held for all members together."""

@@ -42,6 +42,8 @@ class Results:
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
+    diagnostics: dict[str, np.ndarray] = field(default_factory=dict)
+    """``{strategy.figure: [M]}``: what strategies tell of how they worked."""
     format: int = FORMAT
 
     def __post_init__(self):
@@ -71,6 +73,7 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
     for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
         if all(name in part.metrics for part in parts):
             joined.metrics[name] = together([part.metrics[name] for part in parts])
+    joined.diagnostics = {name: together([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
     return joined
 
 
@@ -88,7 +91,8 @@ def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:
     cost["wall_seconds"] = max(part.cost["wall_seconds"] for part in parts)
     resumed = [part.cost["resumed_from_step"] for part in parts if part.cost["resumed_from_step"] is not None]
     cost["resumed_from_step"] = min(resumed, default=None)
-    cost["state_bytes"] = sum(part.cost["state_bytes"] for part in parts)
+    state = [part.cost["state_bytes"] for part in parts]
+    cost["state_bytes"] = None if None in state else sum(state)
     cost["wall_seconds_per_member"] = cost["wall_seconds"] / len(samples)
     return cost
 
@@ -125,7 +129,8 @@ def load(folder: Path) -> Results:
             content[name] = None if given is None else np.array(given, dtype=float)
         if content["curves"]:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
-        content["metrics"] = {name: np.array(values, dtype=float) for name, values in content["metrics"].items()}
+        for name, figures in (("metrics", content["metrics"]), ("diagnostics", content.get("diagnostics", {}))):
+            content[name] = {figure: np.array(values, dtype=float) for figure, values in figures.items()}
         return _sound(Results(**content))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is the run finished?") from None
@@ -146,7 +151,8 @@ def _sound(results: Results) -> Results:
     count, rows, tasks = results.accuracy.shape
     if not all(isinstance(seed, int) for seed in results.seeds):
         raise ValueError("its seeds are no whole numbers")
-    lengths = {len(results.seeds), len(results.diverged), count, *(len(values) for values in results.metrics.values())}
+    figures = [*results.metrics.values(), *results.diagnostics.values()]
+    lengths = {len(results.seeds), len(results.diverged), count, *map(len, figures)}
     curves = results.curves and results.curves["accuracy"].shape
     if len(lengths) > 1 or rows != tasks + 1 or (curves and curves != (count, len(results.curves["steps"]), tasks)):
         shape = list(results.accuracy.shape)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lab.batch import Batch
 from lab.errors import UserError
 from lab.fisher import information
-from lab.memory import Reservoir
+from lab.memory import Balanced, Memory, Reservoir, Ring
 from lab.per_sample import Objectives, summed_gradients
 from lab.quadratic import QuadraticPenalty
 from lab.seeding import generator, member_keys, uniform
@@ -40,6 +40,30 @@ class Services:
     def reservoir(self, capacity: int) -> Reservoir:
         """An empty memory of ``capacity`` samples for each member; each that is asked for draws numbers of its own."""
         return Reservoir(self.seeds, capacity, self._purpose("reservoir"))
+
+    def memory(self, kind: str, capacity: int, per_class: int = 0) -> Memory:
+        """An empty memory for each member: a ``reservoir``, by output unit ``balanced`` or a ``ring``, each of ``capacity``
+        samples; or ``task_end``, ``per_class`` of each class of each task, drawn from the task when it has ended."""
+        if kind == "task_end":
+            return self.of_each_class(per_class)
+        if kind == "reservoir":
+            return self.reservoir(capacity)
+        grouped = {"balanced": Balanced, "ring": Ring}[kind]
+        return grouped(self.seeds, capacity, self.course.streams[0].outputs, self.reader.targets_of, self._purpose(kind))
+
+    def of_each_class(self, count: int) -> Balanced:
+        """An empty memory for ``count`` samples of each class of each task, drawn from the task when it has ended."""
+        streams, units = self.course.streams, self.course.streams[0].outputs
+        pairs = max(sum(int((task.labels >= 0).sum()) for task in stream.tasks) for stream in streams)
+
+        def pair(examples: Tensor, tasks: Tensor) -> Tensor:
+            targets = self.reader.targets_of(examples, tasks)
+            return torch.where(targets >= 0, tasks * units + targets, targets)
+
+        groups = len(streams[0].tasks) * units
+        memory = Balanced(self.seeds, count * pairs, groups, pair, self._purpose("of each class"), count)
+        memory.at_end = True
+        return memory
 
     def _purpose(self, kind: str) -> str:
         self._memories += 1
@@ -118,9 +142,12 @@ class Services:
         self.population.restore(before, torch.zeros_like(self.clock, dtype=torch.bool))
         return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), gradients, strict=True)}
 
-    def addresses(self, phase: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The training examples of a phase in the stream's order: examples, the tasks they are met as, and whether a column
-        holds one (members may have fewer than others), each ``[M, N]``."""
+    def addresses(self, phase: int, at_most: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The training examples of a phase: examples, the tasks they are met as, and whether a column holds one (members may
+        have fewer than others), each ``[M, N]``.
+
+        All of them in the stream's order, or ``at_most`` so many, drawn from each member's seed.
+        """
         phases = [stream.phases[phase] for stream in self.course.streams]
         longest, device = max(len(p.examples) for p in phases), self.clock.device
         count = torch.tensor([len(p.examples) for p in phases], device=device).unsqueeze(1)
@@ -128,32 +155,12 @@ class Services:
             torch.stack([F.pad(getattr(p, what), (0, longest - len(p.examples))) for p in phases]).to(device)
             for what in ("examples", "tasks")
         )
-        return examples, tasks, torch.arange(longest, device=device) < count
+        there = torch.arange(longest, device=device) < count
+        if at_most is None:
+            return examples, tasks, there
+        chosen = self._drawn(phase, there.sum(1).tolist(), at_most).to(device)
+        return examples.gather(1, chosen), tasks.gather(1, chosen), there.gather(1, chosen)
 
-    def samples(self, phase: int, width: int | None = None, at_most: int | None = None) -> Iterator[Batch]:
-        """The training examples of a phase, each once and as they are (not augmented), ``width`` of a member at a time.
-
-        Members with fewer of them have weight 0 in the columns behind. None of them is ``current``: a reading does not count as
-        meeting them. ``at_most`` so many, drawn from each member's seed; None for all, in the stream's order.
-        """
-        examples, tasks, there = self.addresses(phase)
-        if at_most is not None:
-            chosen = self._drawn(phase, there.sum(1).tolist(), at_most).to(examples.device)
-            examples, tasks, there = (each.gather(1, chosen) for each in (examples, tasks, there))
-        longest = examples.shape[1]
-        several = width or max(32, self.reader.at_once(2 * self.members))
-        for first in range(0, longest, several):
-            columns = slice(first, first + several)
-            inputs, targets = self.reader.read(examples[:, columns], tasks[:, columns])
-            yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, there[:, columns].float())
-
-    def _drawn(self, phase: int, counts: list[int], at_most: int) -> Tensor:
-        """``at_most`` columns of each member without repeats: of its own, then of those behind where these are fewer."""
-        longest = max(counts)
-        orders = [
-            torch.cat([torch.randperm(count, generator=generator(seed, "samples", phase)), torch.arange(count, longest)])
-            for seed, count in zip(self.seeds, counts, strict=True)
-        ]
     @torch.no_grad()
     def features(self, examples: Tensor, tasks: Tensor) -> Tensor:
         """The last hidden layer's activations ``[M, N, D]``, as in evaluation, for training examples ``[M, N]``."""
@@ -174,4 +181,25 @@ class Services:
         with self.population.evaluating():
             return self.population.features(self.reader.read(nothing, nothing)[0]).shape[2]
 
+    def samples(self, phase: int, width: int | None = None, at_most: int | None = None) -> Iterator[Batch]:
+        """The training examples of a phase, each once and as they are (not augmented), ``width`` of a member at a time.
+
+        Members with fewer of them have weight 0 in the columns behind. None of them is ``current``: a reading does not count as
+        meeting them. ``at_most`` as in :meth:`addresses`.
+        """
+        examples, tasks, there = self.addresses(phase, at_most)
+        longest = examples.shape[1]
+        several = width or max(32, self.reader.at_once(2 * self.members))
+        for first in range(0, longest, several):
+            columns = slice(first, first + several)
+            inputs, targets = self.reader.read(examples[:, columns], tasks[:, columns])
+            yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, there[:, columns].float())
+
+    def _drawn(self, phase: int, counts: list[int], at_most: int) -> Tensor:
+        """``at_most`` columns of each member without repeats: of its own, then of those behind where these are fewer."""
+        longest = max(counts)
+        orders = [
+            torch.cat([torch.randperm(count, generator=generator(seed, "samples", phase)), torch.arange(count, longest)])
+            for seed, count in zip(self.seeds, counts, strict=True)
+        ]
         return torch.stack(orders)[:, :at_most]

@@ -190,7 +190,14 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     baselines = [stream.baseline for stream in course.streams if stream.baseline is not None]
     baseline = _decimal(torch.stack(baselines)) if online is not None and baselines else None
     without = _without_diverged(_decimal(evaluation.accuracy_without_task), diverged, course) if task else None
-    return Results(config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance)
+    diagnostics = {
+        f"{name}.{figure}": _decimal(values)
+        for name, strategy in zip(config["strategy"], learner.strategies, strict=False)  # another engine has none
+        for figure, values in strategy.diagnostics().items()
+    }
+    return Results(
+        config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance, diagnostics=diagnostics
+    )
 
 
 def _without_diverged(accuracy: np.ndarray, diverged: list[int | None], course) -> np.ndarray:

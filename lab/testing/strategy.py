@@ -122,6 +122,12 @@ def gives_every_member_its_axis(subject: Subject) -> None:
                         f"{_kind(strategy)}: its buffer {name} has shape {list(buffer.shape)} in a population of {len(seeds)}; "
                         f"the first axis must be the member's, [{len(seeds)}, ...]"
                     )
+            for name, values in strategy.diagnostics().items():
+                if values.shape != (len(seeds),):
+                    raise ContractError(
+                        f"{_kind(strategy)}.diagnostics gives {name} shape {list(values.shape)}; expected [{len(seeds)}], one "
+                        "value a member"
+                    )
 
 
 def keeps_members_apart(subject: Subject) -> None:

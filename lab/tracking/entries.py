@@ -58,6 +58,7 @@ def cell(results: Results, folder: Path) -> Entry:
     lost = sum(step is not None for step in results.diverged)
     points = [*_summary(results), ("seeds", float(len(results.seeds)), 0), ("seeds_diverged", float(lost), 0)]
     points += [("wall_seconds", round(float(results.cost["wall_seconds"]), 2), 0), *_series_of_cell(results)]
+    points += _diagnostics({name: mean_over_members(values) for name, values in results.diagnostics.items()})
     tags = (
         labels.tags(results)
         | labels.diverged(results)
@@ -80,7 +81,8 @@ def members(results: Results) -> Iterator[Entry]:
         points += [] if diverged is None else [("diverged_at_step", float(diverged), 0)]
         points += _series(results, results.accuracy[m], results.curves and results.curves["accuracy"][m])
         own = params(results.config, m, len(results.seeds)) | {"seed": str(seed)}
-        yield Entry(f"seed {seed}", own, tags, _known(points), diverged is not None)
+        figures = {name: values[m] for name, values in results.diagnostics.items()}
+        yield Entry(f"seed {seed}", own, tags, [*_known(points), *_diagnostics(figures)], diverged is not None)
 
 
 def params(config: dict[str, Any], member: int | None = None, count: int = 0) -> dict[str, str]:
@@ -136,6 +138,11 @@ def _series(results: Results, accuracy: np.ndarray, curves: np.ndarray | None) -
         points += [("accuracy by step/tasks met", curves[e, :t].mean(), steps[e]) for e, t in enumerate(met) if t]
         points += [(f"accuracy by step/on task {j + 1:02d}", curves[e, j], step) for j in shown for e, step in enumerate(steps)]
     return list(_known(points))
+
+
+def _diagnostics(figures: dict[str, float]) -> list[Point]:
+    """What strategies tell of themselves: to six significant digits, since a residual may be small."""
+    return [(f"diagnostics/{name}", float(f"{value:.6g}"), 0) for name, value in figures.items() if np.isfinite(value)]
 
 
 def _known(points: Any) -> Iterator[Point]:

@@ -57,3 +57,13 @@ def test_undefined_entries_are_left_out_and_said_to_be(make_results):
     parent = cell(results, Path("runs"))
     assert ("accuracy by task/on task 02", 1) not in {(name, step) for name, _, step in parent.points}
     assert "anytime accuracy: undefined" in parent.tags["mlflow.note.content"]
+
+
+def test_what_strategies_tell_of_themselves_keeps_its_digits(make_results):
+    results = make_results(members=2)
+    results.diagnostics = {"gem.kkt_residual_max": np.array([1.23456789e-9, 3e-9]), "gem.projected": np.array([np.nan, 0.5])}
+    parent = {name: value for name, value, _ in cell(results, Path("runs")).points if name.startswith("diagnostics")}
+    own = [{name: value for name, value, _ in entry.points if name.startswith("diagnostics")} for entry in members(results)]
+    assert parent == {"diagnostics/gem.kkt_residual_max": 2.11728e-9, "diagnostics/gem.projected": 0.5}
+    assert own[0] == {"diagnostics/gem.kkt_residual_max": 1.23457e-9}
+    assert own[1] == {"diagnostics/gem.kkt_residual_max": 3e-9, "diagnostics/gem.projected": 0.5}

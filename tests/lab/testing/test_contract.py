@@ -31,6 +31,11 @@ SINS = [
     ("GrowingBuffer", battery.survives_a_resume, r"make every buffer in setup\(\), in its final shape.*tasks"),
     ("ScalarLoss", battery.gives_every_member_its_axis, r"loss returned shape \[\]; expected \[3\], one value a member"),
     ("SharedBuffer", battery.gives_every_member_its_axis, r"buffer mean has shape \[1, 8, 8\] in a population of 3"),
+    (
+        "OneForAll",
+        battery.gives_every_member_its_axis,
+        r"diagnostics gives losses shape \[\]; expected \[3\], one value a member",
+    ),
     ("JointNorm", battery.keeps_members_apart, r"ends with other weights .* beside \[11, 4\] than alone"),
     ("Transposed", battery.gives_every_member_its_axis, r"batch whose weights have shape \[4\]; expected \[3, ...\]"),
     ("InFront", battery.gives_every_member_its_axis, r"InFront.rehearse changed the samples that were there"),
