@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,17 +52,17 @@ def locate(key: str, target: str) -> Any:
 
 
 def build(key: str, node: dict, *args: Any, **extra: Any) -> Any:
-    """Instantiate a configuration node and the nodes within it; errors name the key."""
+    """Instantiate a configuration node and the nodes within it; errors name the key.
+
+    A class says in ``factories`` which of its arguments it wants as functions yet to be called (with more arguments, maybe
+    several times), where a node gives them.
+    """
     if "_target_" not in node:
         raise UserError(
             f"{key}: has no _target_, so there is nothing to build; is a name misspelt, or was its group overridden?"
         )
-    made = {
-        name: build(f"{key}.{name}", value) if isinstance(value, dict) and "_target_" in value else value
-        for name, value in node.items()
-        if name != "_target_"
-    }
     target = locate(key, node["_target_"])
+    made = _parts(key, node, getattr(target, "factories", ()))
     try:
         inspect.signature(target).bind(*args, **made, **extra)
     except TypeError as error:
@@ -70,6 +71,21 @@ def build(key: str, node: dict, *args: Any, **extra: Any) -> Any:
         return target(*args, **made, **extra)
     except UserError as error:
         raise UserError(_in_place(str(error), key)) from None
+
+
+def _parts(key: str, node: dict, factories: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arguments that a node gives, the nodes among them instantiated, or as functions that would do it."""
+    made = {}
+    for name, value in node.items():
+        place = f"{key}.{name}"
+        if not isinstance(value, dict) or "_target_" not in value:
+            made[name] = value
+        elif name in factories:
+            made[name] = partial(locate(place, value["_target_"]), **_parts(place, value))
+        else:
+            made[name] = build(place, value)
+    del made["_target_"]
+    return made
 
 
 def _in_place(message: str, key: str) -> str:

@@ -67,8 +67,10 @@ def stream_name(config: dict[str, Any]) -> str:
     while "base" in environment:
         environment = environment["base"]
         kind += f" {_kind(environment)}"
-    source = (environment.get("source") or {}).get("_target_", "").rsplit(".", 1)[-1]
-    parts = [f"{kind} {source} x{environment.get('tasks', '?')}", str(environment.get("scenario", ""))]
+    data = environment.get("source") or environment.get("benchmark") or ""
+    name = (data if isinstance(data, str) else data.get("_target_", "")).rsplit(".", 1)[-1]
+    count = environment.get("tasks", "?")
+    parts = [f"{kind} {name}" + (f" x{count}" if count is not None else ""), str(environment.get("scenario") or "")]
     return " · ".join(filter(None, parts))
 
 
