@@ -18,9 +18,9 @@ from lab.protocols import Data, Examples, Stream, Task, generator, phase_per_tas
 class Relabelled:
     """``tasks`` random labellings of ``samples`` images, whose own labels are not used.
 
-    A task is tested on the very examples that it is trained on: R[j, j] over tasks j is how well each was memorised. The images
-    are the same for all members (drawn from the source's training images); the labels come from the member's seed, every output
-    unit that of as many images, so that chance is 1 / ``classes``.
+    A task is tested on the very examples that it is trained on: R[j, j] over tasks j is how well each was memorised. The
+    images are the same for all members (drawn from the source's training images); the labels come from the member's seed,
+    every output unit that of as many images, so that chance is 1 / ``classes``.
 
     Each image is a class of its own here, whose output unit is another in every task: the scenario is domain-incremental.
 
