@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lab.errors import UserError
+from lab.protocols import Strategy
 from lab.stream import Budget
 from lab.testing.miniature import Miniature, fit, fit_watched, small_learner
 from strategies.agem import AGEM, project
@@ -49,32 +50,31 @@ def test_afterwards_no_gradient_points_against_the_reference(seed, log_size, log
 @pytest.mark.parametrize(("scenario", "stack"), [("class", True), ("task", True), ("domain", False)])
 def test_what_the_optimiser_gets_is_the_projected_gradient_of_each_member(scenario, stack):
     """By autograd on one member at a time, with the losses of its own current and reference batches."""
-    strategy, conflicts = AGEM(per_class=3, reference=5), []
-    environment = Miniature(scenario)
-    make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 2 if scenario == "domain" else 4))  # noqa: E731
-    learner = small_learner([3, 8, 1], make, (strategy,), environment=environment, stack=stack, budget=Budget(4, 6))
-    learner.reader.shown = lambda inputs, noise, shown=learner.reader.shown: shown(inputs, noise) * 4  # more conflicts
+    strategy = AGEM(per_class=3, reference=5)
+    compared = Compared(strategy)
+    make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU(), nn.Linear(7, 4))  # noqa: E731
+    environment, budget = Miniature(scenario), Budget(4, steps=15)
+    learner = small_learner([3, 8, 1], make, (strategy, compared), environment=environment, stack=stack, budget=budget)
+    fit(learner)
+    assert len(compared.conflicts) == 3 * 15
+    assert 0 < sum(compared.conflicts) < 3 * 15
 
-    def watch(work, take):
+
+class Compared(Strategy):
+    """Behind A-GEM: what it made of the gradients against :func:`gradient_by_hand`."""
+
+    def __init__(self, agem):
+        super().__init__()
+        self.agem, self.conflicts = [agem], []
+
+    def gradient(self, learner, batch):
         if learner.phase == 0:
-            return take()
-        reference = strategy._reference_batch(learner, 5)
-        expected = [gradient_by_hand(learner, m, work.batch, reference, conflicts) for m in range(3)]
-        original = learner.optimizer.step
-
-        def step():
-            for m in range(3):
-                for name, leaf in learner.population.leaves.items():
-                    torch.testing.assert_close(leaf.grad[m], expected[m][name], rtol=1e-4, atol=1e-6)
-            original()
-
-        learner.optimizer.step = step
-        take()
-        learner.optimizer.step = original
-        return None
-
-    fit_watched(learner, watch)
-    assert 0 < sum(conflicts) < len(conflicts)
+            return
+        reference = self.agem[0]._reference_batch(learner, 5)
+        for m in range(learner.members):
+            expected = gradient_by_hand(learner, m, batch, reference, self.conflicts)
+            for name, leaf in learner.population.leaves.items():
+                torch.testing.assert_close(leaf.grad[m], expected[name], rtol=1e-4, atol=1e-6)
 
 
 def gradient_by_hand(learner, m, batch, reference, conflicts):
