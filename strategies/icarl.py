@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.protocols import Steps, Strategy, integers, require, whole
+from lab.protocols import Steps, Strategy, integers, number, require, whole
 
 
 class ICaRL(Strategy):
@@ -44,9 +44,8 @@ class ICaRL(Strategy):
         super().__init__()
         self.memory = whole("strategy.icarl.memory", memory, 1)
         self.per_class = None if per_class is None else whole("strategy.icarl.per_class", per_class, 1)
-        number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-        require(number and temperature > 0, "strategy.icarl.temperature", temperature, "a number above 0")
-        self.temperature = float(temperature)
+        self.temperature = number("strategy.icarl.temperature", temperature)
+        require(self.temperature > 0, "strategy.icarl.temperature", temperature, "a number above 0")
         self.replay = None if replay is None else whole("strategy.icarl.replay", replay, 1)
 
     def check(self, stream, data):
