@@ -306,8 +306,10 @@ def _lie_alike(parameter: Tensor, *states: Tensor) -> bool:
 
 def _rows(tensors: list[Tensor]) -> list[Tensor]:
     """Every member's part of each tensor as a row of memory ``[N]``: of the first tensor all members', and so on."""
-    flat = (t.as_strided((len(t), t.numel() // len(t)), (t.numel() // len(t), 1)) for t in tensors)
-    return [row for tensor in flat for row in tensor.unbind()]
+    members = len(tensors[0])
+    sizes = [tensor.numel() // members for tensor in tensors]
+    blocks = [tensor.as_strided((members, size), (size, 1)) for tensor, size in zip(tensors, sizes, strict=True)]
+    return [row for block in blocks for row in block.unbind()]
 
 
 def _spread_each(values: Tensor, parameters: list[Tensor]) -> list[Tensor]:
