@@ -127,7 +127,7 @@ class Factory:
         place = self.root or "the folder where Avalanche keeps data (data.dir is not set)"
         raise UserError(
             f"{self.key}: its data are not in {place}, as torchvision or Avalanche lay them out; set data.dir (or LAB_DATA) to "
-            "a folder that holds them so, or data.download=true"
+            "a folder that holds them so, or data.download=true; environment.benchmark=nc_benchmark takes the lab's sources"
         )
 
 

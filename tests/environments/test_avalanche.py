@@ -16,11 +16,14 @@ from environments.avalanche import Avalanche, units_of
 from lab.config import build
 from lab.errors import UserError
 from lab.experiment import Experiment
+from lab.networks import MLP
 from lab.reader import Reader
+from lab.report.summary import stream_name
 from lab.testing import composed
-from lab.testing.miniature import fit
+from lab.testing.miniature import fit, small_learner
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+NEAREST = T.InterpolationMode.NEAREST
 NORMAL = T.Compose([T.ToTensor(), T.Normalize(MEAN, STD)])
 UNSCALED = T.Compose([T.PILToTensor(), torch.Tensor.float])
 AUGMENTED = T.Compose([T.RandomCrop(8, padding=2), T.RandomHorizontalFlip(), *NORMAL.transforms])
@@ -185,8 +188,9 @@ OWN = {
     "other transforms in the test": (partial(pictures, train=T.ToTensor()), "class", torch.float32, 24),
     "task labels": (partial(pictures, task_labels=True), "task", torch.float32, 24),
     "turned": (turned, "domain", torch.float32, 36),
-    "moved": (partial(turned, T.InterpolationMode.NEAREST, T.ToTensor()), "domain", torch.uint8, 12),
-    "moved with a colour around": (partial(turned, T.InterpolationMode.NEAREST), "domain", torch.float32, 36),
+    "moved": (partial(turned, NEAREST, T.ToTensor()), "domain", torch.uint8, 12),
+    "moved twice": (partial(turned, NEAREST, T.Compose([F.hflip, T.ToTensor()])), "domain", torch.uint8, 12),
+    "moved with a colour around": (partial(turned, NEAREST), "domain", torch.float32, 36),
     "moved in training alone": (another_view_in_the_test, "domain", torch.float32, 24),
     "validation stream": (with_validation, "class", torch.float32, 24),
     "two datasets": (two_datasets, "class", torch.float32, 48),
@@ -489,10 +493,27 @@ def test_a_factory_by_its_target_is_called_with_each_members_seed(library, tmp_p
     assert not torch.equal(streams[0].tasks[0].labels, streams[1].tasks[0].labels)
 
 
+def assert_runs(learner):
+    fit(learner)
+    assert learner.population.finite().all()
+    assert not learner.evaluation.accuracy[:, -1].isnan().any()
+
+
 @pytest.mark.parametrize("name", ["SplitMNIST", "RotatedMNIST"])
 def test_a_short_run(library, folder, name):
     small = ["seeds=2", "tracking=off", "batch_size=8", "network.width=8", "network.depth=1", f"data.dir={folder}"]
-    experiment = Experiment(composed("environment=avalanche", f"environment.benchmark={name}", *small))
-    fit(learner := experiment.learner([0, 1], experiment.settle_plan()))
-    assert learner.population.finite().all()
-    assert not learner.evaluation.accuracy[:, -1].isnan().any()
+    config = composed("environment=avalanche", f"environment.benchmark={name}", *small)
+    assert stream_name(config) == f"avalanche {name}"
+    experiment = Experiment(config)
+    assert_runs(experiment.learner([0, 1], experiment.settle_plan()))
+
+
+def test_a_short_run_over_augmented_classes_that_come_back(library):
+    def again():
+        data = dataset(24, AUGMENTED)
+        parts = [data.subset([i for i in range(24) if data.targets[i] in classes]) for classes in ((0, 1), (1, 2), (3, 0))]
+        return by_hand(parts, [dataset(8, seed=1)])
+
+    environment = Avalanche(again)
+    assert environment.stream(0).scenario == "class"
+    assert_runs(small_learner([0, 1], partial(MLP, (3, 8, 8), 4, width=8, depth=1), environment=environment))
