@@ -45,6 +45,7 @@ def test_it_runs_in_miniature(file, tmp_path):
     owner = config["environment"].get("base", config["environment"])
     name = owner["source"]["_target_"].rpartition(".")[2]
     owner["source"] = ordered_table(tmp_path) if name in ("elec2", "weather") else digits()
+    owner.update({"samples": 60} if "samples" in owner else {})
     if config["environment"]["_target_"].rpartition(".")[2] not in ("Online", "Drift"):  # those are met once, whole
         config |= {"epochs": None, "steps": 2}
     results = load(train(config))
