@@ -18,7 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from environments.avalanche_transforms import Step, Treatment, draws, flattened, fresh, named, through, treatment
+from environments.avalanche_transforms import (
+    Step,
+    Treatment,
+    draws,
+    flattened,
+    fresh,
+    named,
+    require_tensor,
+    through,
+    treatment,
+)
 from lab.protocols import UserError
 
 PROBED = 4
@@ -174,9 +184,7 @@ class Samples:
     def _tensor(self, image: Any) -> Tensor:
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(image)
-        if not isinstance(image, Tensor):
-            given = f"samples are {type(image).__name__} after their transforms"
-            raise UserError(f"{self.key}: {given}; expected tensors, e.g. by ToTensor as the last of the transforms")
+        require_tensor(image, self.key)
         if image.dtype == torch.uint8 or not (image.is_floating_point() or image.dtype == torch.bool):
             return image if image.dtype == torch.uint8 else image.long()
         return image.float()

@@ -110,6 +110,7 @@ def treatment(steps: Sequence[Step], samples: list, key: str, training: bool) ->
         around = None if around is None else step(around)
     baked = tuple(kept)
     if found is not None:
+        require_tensor(images[0], key)
         found = replace(found, fill=_colour(around, key)) if found.padding else found
         _compare(found, steps, samples, images, key)
         return Treatment(baked, baked, augment=found, training=training)
@@ -119,6 +120,13 @@ def treatment(steps: Sequence[Step], samples: list, key: str, training: bool) ->
         return Treatment(baked, baked, training=training)
     moved = not torch.equal(order, torch.arange(len(order)))
     return Treatment(still, baked, order if moved else None, fill, None, training)
+
+
+def require_tensor(image: Any, key: str) -> None:
+    """Refuse what is no tensor after all transforms."""
+    if not isinstance(image, Tensor):
+        given = f"samples are {type(image).__name__} after their transforms"
+        raise UserError(f"{key}: {given}; expected tensors, e.g. by ToTensor as the last of the transforms")
 
 
 def through(steps: Sequence[Step], sample: Any) -> Any:
@@ -220,7 +228,7 @@ def _padding_of(crop: Step, image: Any) -> Any:
 
 def _colour(around: Any, key: str) -> tuple[float, ...]:
     """The colour of an image of one colour, by channel."""
-    channels = around.float().flatten(1) if isinstance(around, Tensor) else torch.tensor([[0.0, 1.0]])
+    channels = around.float().flatten(1)
     if not (channels == channels[:, :1]).all():
         raise UserError(f"{key}: transforms after RandomCrop do not leave its padding of one colour; expected RandomCrop last")
     return tuple(channels[:, 0].tolist())

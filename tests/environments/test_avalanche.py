@@ -267,6 +267,7 @@ REFUSED_TRANSFORMS = {
     "and test samples are read once": {"test": T.Compose([T.RandomHorizontalFlip(), NORMAL])},
     "lambda.* is random": {"train": T.Compose([NORMAL, lambda x: x + np.random.rand()])},
     "expected tensors, e.g. by ToTensor": {"train": None, "test": None},
+    "samples are Image after": {"train": T.RandomHorizontalFlip()},
     "training samples are .*3, 4, 4.*test samples": {"train": T.Compose([T.Resize(4), NORMAL])},
     "NaN": {"train": T.Compose([NORMAL, lambda x: x / 0])},
 }
