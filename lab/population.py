@@ -146,10 +146,23 @@ class Population(nn.Module):
 
     def linear(self) -> dict[str, str] | None:
         """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
-        layers = {path: m for path, m in self._skeleton[0].named_modules() if type(m) is nn.Linear}
-        weights = {path: f"{path}.weight".lstrip(".").replace(".", _DOT) for path in layers}
-        biases = {f"{path}.bias".lstrip(".").replace(".", _DOT) for path, layer in layers.items() if layer.bias is not None}
-        return weights if {*weights.values()} | biases == {*self._parameters} else None
+        layers = self.layers(nn.Linear)
+        return None if layers is None else {path: self.leaf_of(path, "weight") for path in layers}
+
+    @staticmethod
+    def leaf_of(path: str, name: str) -> str:
+        """What a layer's parameter is called in :attr:`leaves`.
+
+        >>> Population.leaf_of("hidden.0", "weight")
+        'hidden/0/weight'
+        """
+        return f"{path}.{name}".lstrip(".").replace(".", _DOT)
+
+    def layers(self, *kinds: type[nn.Module]) -> dict[str, nn.Module] | None:
+        """The layers of these kinds by path, without their values, where no other layer has parameters."""
+        layers = {path: m for path, m in self._skeleton[0].named_modules() if type(m) in kinds}
+        own = {self.leaf_of(path, name) for path, m in layers.items() for name, p in m._parameters.items() if p is not None}
+        return layers if own == {*self._parameters} else None
 
     def held(self) -> dict[str, Tensor]:
         """Parameters and buffers ``[M, ...]`` by name, without what dropout's masks are drawn with."""
