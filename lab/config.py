@@ -204,12 +204,12 @@ def refuse_duplicates(overrides: list[str]) -> None:
     """`strategy=[er,er]` would silently be one ER, by itself and as an element of a sweep."""
     for override in overrides:
         if override.startswith("strategy="):
-            for names in _elements(override):
+            for names in elements(override):
                 if isinstance(names, list) and len(set(map(str, names))) < len(names):
                     raise UserError(f"{override}: names a strategy twice")
 
 
-def _elements(override: str) -> list[Any]:
+def elements(override: str) -> list[Any]:
     """The values that an override gives its key, one after the other under `-m`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from lab import config as configuration
+from lab import engine as engines
 from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
@@ -23,7 +24,7 @@ from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, settle, settled, why_in_turn
 from lab.population import Population
 from lab.progress import Progress
-from lab.protocols import Data, Environment, Strategy, Stream
+from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
 from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
 from lab.stream import Budget, Course
@@ -42,6 +43,10 @@ class Experiment:
     def __post_init__(self):
         check(self.config)
         self.seeds = seeds_of(self.config["seeds"])
+        first, *_ = self.strategies()
+        self.engine = first if isinstance(first, Engine) else None
+        if self.engine:
+            engines.refuse(self.config, self.engine)
         self.environment: Environment = build("environment", self.config["environment"])
         if not (isinstance(getattr(self.environment, "data", None), Data) and hasattr(self.environment, "stream")):
             target = self.config["environment"]["_target_"]
@@ -66,6 +71,8 @@ class Experiment:
         if not isinstance(tried, StackedOptimizer):
             expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
             raise invalid("optimizer._target_", self.config["optimizer"]["_target_"], expected)
+        if self.engine:
+            engines.try_out(self)
         trainer_of(self._trainer_options, [])
 
     # --- what it is ---------------------------------------------------------------------------------------------------
@@ -78,7 +85,7 @@ class Experiment:
     def _stream(self, seed: int) -> Stream:
         stream = self.environment.stream(seed)
         for strategy in self.strategies():
-            kind = type(strategy).__name__
+            kind = strategy.title
             if stream.scenario not in strategy.scenarios:
                 raise UserError(f"environment.scenario={stream.scenario}: {kind} serves {', '.join(strategy.scenarios)}")
             if strategy.needs_classes and self.environment.data.train.targets.dim() != 1:
@@ -89,7 +96,7 @@ class Experiment:
             if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
                 raise UserError(f"strategy: {kind} must be told when a task ends, and this environment announces no boundaries")
             strategy.check(stream, self.environment.data)
-            stream = strategy.rewrite(stream)
+            stream = strategy.rewrite(stream, self.environment.data, seed)
         if self.config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
             raise UserError("reset_optimizer=true: this environment announces no boundaries at which to reset")
         if stream.prequential and (self.config["epochs"], self.config["steps"]) != (1, None):
@@ -119,12 +126,17 @@ class Experiment:
     def _trainer_options(self) -> dict[str, Any]:
         return self.config["trainer"] | {"accelerator": "cpu" if self.device == "cpu" else "gpu"}
 
-    def strategies(self) -> list[Strategy]:
-        """New, empty ones, in the order of listing."""
+    def strategies(self) -> list[Method]:
+        """New, empty ones, in the order of listing; or an engine."""
         made = [build(f"strategy.{name}", node or {}) for name, node in self.config["strategy"].items()]
         for name, strategy in zip(self.config["strategy"], made, strict=True):
-            if not isinstance(strategy, Strategy):
-                raise invalid(f"strategy.{name}._target_", type(strategy).__name__, "a lab.protocols.Strategy")
+            if not isinstance(strategy, (Strategy, Engine)):
+                raise invalid(f"strategy.{name}._target_", type(strategy).__name__, "a lab.protocols.Strategy or Engine")
+            if isinstance(strategy, Engine) and len(made) > 1:
+                rest = "trains by a loop of its own, which strategies of the lab take no part in; list it alone"
+                raise UserError(f"strategy=[{','.join(self.config['strategy'])}]: {name} {rest}")
+        if isinstance(made[0], Engine):
+            return made
         for hook in ONE_ALONE:
             rivals = [name for name, s in zip(self.config["strategy"], made, strict=True) if overrides(s, hook)]
             if len(rivals) > 1:
@@ -187,6 +199,9 @@ class Experiment:
         return Evaluation(course, seeds, options["split"], options["tasks"], options["samples"], options["batch"])
 
     def settle_plan(self) -> Plan:
+        if self.engine:
+            steps = self.course(list(range(len(self.seeds))), LONGEST_BLOCK).total
+            return engines.settle(self._wish, len(self.seeds), steps, self.device)
         course = self.course(list(range(len(self.seeds))), LONGEST_BLOCK)
         # A forward pass is a third of a step.
         steps = course.total + self.evaluation(course, self.seeds).count() // (3 * self.config["batch_size"])
@@ -230,29 +245,36 @@ class Experiment:
 
     def _alone(self, members: list[int], plan: Plan, progress: Progress) -> list[Results]:
         torch.set_num_threads(plan.threads)
-        progress.begin(self.course(members, plan.block).stop, 1)
+        progress.begin(self._steps_of(members, plan), 1)
         return [self._train(members, plan, self.folder, partial(progress.report, 0))]
 
     def _split(self, shares: list[list[int]], plan: Plan, progress: Progress) -> list[Results]:
         """Every share in a process of its own, of one thread each."""
         torch.set_num_threads(1)
-        progress.begin(self.course(shares[0], plan.block).stop, len(shares))
+        progress.begin(self._steps_of(shares[0], plan), len(shares))
         jobs = [partial(self._train, members, plan, self.folder / f"part-{number}") for number, members in enumerate(shares)]
         return side_by_side(jobs, progress.report, (UserError, IncompleteError, OSError))
 
+    def _steps_of(self, members: list[int], plan: Plan) -> int:
+        """Steps that a process reports for its members: an engine's take theirs one after the other."""
+        return self.course(members, plan.block).stop * (len(members) if self.engine else 1)
+
     def _train(self, members: list[int], plan: Plan, folder: Path, report) -> Results:
+        if self.engine:
+            return engines.train_members(self, members, plan, report)
         learner = self.learner(members, plan)
         keeper = train(learner, self._trainer_options, folder, self.digest, report)
         if not finished(learner, keeper):
             at = f"stopped at step {keeper.step} of {learner.course.total}"
             raise IncompleteError(f"{at}; the same command without trainer.max_steps goes on")
-        return results_of(learner, keeper, self.config, self._provenance(plan))
+        return results_of(learner, keeper, self.config, self.provenance(plan))
 
-    def _provenance(self, plan: Plan) -> dict[str, Any]:
+    def provenance(self, plan: Plan) -> dict[str, Any]:
         from importlib.metadata import version
 
+        packages = self.engine.packages if self.engine else ()
         return {
-            "versions": {name: version(name) for name in ("torch", "lightning", "numpy")}
+            "versions": {name: version(name) for name in ("torch", "lightning", "numpy", *packages)}
             | {"python": platform.python_version()},
             "commit": _commit(),
             "hardware": {"device": self.device, "cores": os.cpu_count(), "machine": platform.machine()},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,14 @@ from lab.memory import Balanced, Reservoir, require_room
 from lab.seeding import derive, generator, integers, uniform
 
 if TYPE_CHECKING:
+    from lab.engine import Member
     from lab.learner import ContinualLearner
 
 __all__ = [
-    "FISHER_ESTIMATORS",
-    "Balanced", "Batch", "Data", "Environment", "Examples", "Phase", "Reservoir", "Steps", "Strategy", "Stream", "Task", "UserError",
-    "View", "derive", "flatten", "fraction", "generator", "integers", "invalid", "number", "one_of", "phase_per_task", "products",
-    "require", "require_room", "squares", "strength", "unflatten", "uniform", "whole",
+    "FISHER_ESTIMATORS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Phase", "Reservoir", "Steps",
+    "Strategy", "Stream", "Task", "UserError", "View", "derive", "flatten", "fraction", "generator", "integers", "invalid",
+    "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten",
+    "uniform", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
@@ -146,12 +147,9 @@ class Environment(Protocol):
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-class Strategy(nn.Module):
-    """What a learner does beyond plain gradient descent. Override what the method needs; strategies compose by listing.
-
-    State that must outlive a step lives in buffers (so that checkpoints hold it), leads with the member axis ``[M, ...]``,
-    and is changed by tensor operations alone: no Python branch on a tensor's value, no ``.item()``.
-    """
+class Method:
+    """What `strategy=` names: a :class:`Strategy`, which composes, or an :class:`Engine`, alone. Both are asked this before
+    training."""
 
     scenarios: ClassVar[tuple[str, ...]] = SCENARIOS
     """Where the method makes sense; elsewhere it is refused before training."""
@@ -160,6 +158,11 @@ class Strategy(nn.Module):
     needs_classes: ClassVar[bool] = False
     """Whether every example must have one class label (and not a label for each token)."""
 
+    @property
+    def title(self) -> str:
+        """What errors call it."""
+        return type(self).__name__
+
     def check(self, stream: Stream, data: Data) -> None:
         """Refuse a stream that the method cannot serve: a :class:`~lab.errors.UserError` that names the key."""
 
@@ -167,9 +170,17 @@ class Strategy(nn.Module):
         """What a user should know before training, in a sentence (large memories, in bytes); ``parameters`` of one network."""
         return None
 
-    def rewrite(self, stream: Stream) -> Stream:
-        """Change what a member will be trained on, before training (joint training, rehearsal laws)."""
+    def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
+        """Change what a member will be trained on, before training (joint training, rehearsal laws). ``seed``: the stream's."""
         return stream
+
+
+class Strategy(Method, nn.Module):
+    """What a learner does beyond plain gradient descent. Override what the method needs; strategies compose by listing.
+
+    State that must outlive a step lives in buffers (so that checkpoints hold it), leads with the member axis ``[M, ...]``,
+    and is changed by tensor operations alone: no Python branch on a tensor's value, no ``.item()``.
+    """
 
     def setup(self, learner: ContinualLearner) -> None:
         """Make the buffers; called once, before a checkpoint is loaded."""
@@ -222,7 +233,8 @@ class Strategy(nn.Module):
     def predict(self, learner: ContinualLearner, inputs: Tensor, tasks: Tensor | None) -> Tensor | None:
         """In place of logits: what is evaluated, ``[M, B, C]``, the largest being the answer. One strategy alone may have it.
 
-        ``tasks`` ``[M, 1]``, or None where the learner is not told (in all but the task-incremental scenario).
+        ``tasks`` ``[M, 1]``, or None where the learner is not told (in all but the task-incremental scenario; there, a second
+        time, for the accuracy without the task's identity, which is undefined where this gives None).
         """
         return None
 
@@ -233,3 +245,25 @@ class Strategy(nn.Module):
     def state_bytes(self) -> int:
         """Bytes of state held for all members together."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+
+class Engine(Method):
+    """Another library's way to train, in place of our loop: one member after the other.
+
+    What it trains is measured by our rules, and kept as a run of ours is. It cannot go on inside a member: a killed run repeats
+    the member that was not finished.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions that its numbers depend on; their versions are kept with the results."""
+
+    def refuse(self, config: dict[str, Any]) -> None:
+        """Refuse settings of the run that it cannot serve: a :class:`~lab.errors.UserError` that names the key."""
+
+    def try_out(self, member: Member) -> None:
+        """Put together what the first member would be trained with; refuse what only then turns out not to fit."""
+
+    def train(self, member: Member) -> None:
+        """Train a member over its whole stream: :meth:`Member.start`, then for each phase :meth:`Member.stepped` after each
+        step and :meth:`Member.ended`."""
+        raise NotImplementedError

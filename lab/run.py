@@ -8,11 +8,11 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.config import CONF, check, nearest, refuse_duplicates, seeds_of
+from lab.config import CONF, check, elements, nearest, refuse_duplicates, seeds_of
 from lab.errors import IncompleteError, UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def composed(*words: str) -> dict[str, Any]:
 def overrides(arguments: list[str]) -> list[str]:
     """The user's words as Hydra takes them: a source and a wrapped environment are groups (`environment.source=mnist` and
     `environment.base=split` name a file of theirs), and folders in LAB_CONFIG (colon-separated) are searched for the user's
-    own configuration files."""
+    own configuration files. Where one strategy is listed, ``strategy.memory=200`` is an option of that one."""
     refuse_duplicates(arguments)
     place = r"^(?:environment/(?:source|base)@)?(environment[.\w]*\.(source|base))=(?=[\w,]+$)"
     words = [re.sub(place, _group, word) for word in arguments]
@@ -113,11 +113,46 @@ def overrides(arguments: list[str]) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"LAB_CONFIG: there is no folder {folder}")
-    own = [f"file://{folder}" for folder in folders]
+    own = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+    words = _told_to_the_only_strategy(words, [CONF, *folders], own)
     # Hydra's parser takes the overrides in one piece only: flags go first, wherever they were typed.
     flags = [word for word in words if word.startswith("-") or not re.search("^~|=", word)]
     rest = [word for word in words if word not in flags]
-    return [*flags, *rest, *([f"hydra.searchpath=[{','.join(own)}]"] if own else [])]
+    return [*flags, *rest, *own]
+
+
+def _told_to_the_only_strategy(words: list[str], folders: list[Path], own: list[str]) -> list[str]:
+    """`strategy.KEY=` as `strategy.NAME.KEY=` where one strategy, NAME, is listed and there is none called KEY."""
+    option = re.compile(r"^[+~]*strategy\.(?=(\w+))")
+    named = {path.stem for folder in folders for path in (folder / "strategy").glob("*.yaml")}
+    if not any(found and found[1] not in named for found in map(option.match, words)):
+        return words
+    listed = _listed_strategies(words, own)
+    if len(listed) != 1:
+        return words
+
+    def told(word: str) -> str:
+        found = option.match(word)
+        return word if not found or found[1] in {*named, *listed} else f"{found[0]}{listed[0]}.{word[found.end() :]}"
+
+    return [told(word) for word in words]
+
+
+def _listed_strategies(words: list[str], own: list[str]) -> list[str]:
+    """Of the cell that the words compose; none where they are of several cells, or what they choose is not there."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    chosen = [word for word in words if re.match("(strategy|experiment)=", word)]
+    begun = GlobalHydra.instance().is_initialized()
+    try:
+        if any(len(elements(word)) > 1 for word in chosen):
+            return []
+        with nullcontext() if begun else initialize_config_dir(str(CONF), version_base="1.3"):
+            return list(compose("config", [*chosen, *own])["strategy"])
+    except HydraException:
+        return []  # it is told of when the whole is composed
 
 
 def _group(found: re.Match) -> str:
@@ -137,9 +172,12 @@ def explained(error: Exception) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         group, name = [*key[1].split("."), ""][:2]
-        if group == "strategy" and (CONF / group / f"{name}.yaml").exists():
-            return f"{key[1]}: {name} is not among the strategies; choose it, strategy={name}, to set what is its own"
         known = _known_keys(key[1])
+        if group == "strategy" and f"{group}.{name}" not in known and (CONF / group / f"{name}.yaml").exists():
+            return f"{key[1]}: {name} is not among the strategies; choose it, strategy={name}, to set what is its own"
+        parent = key[1].rpartition(".")[0]
+        if parent in known and parent.endswith(".options"):
+            return f"{key[1]}: {parent} does not hold it yet; with a + in front, +{key[1]}=..., it is put there"
         beside = [word for word in known if (word.startswith(f"{group}.") if name else "." not in word)]
         return f"{key[1]}: there is no such key. {nearest(key[1], beside)}`lab run --cfg job` shows all of them."
     return text

@@ -14,6 +14,7 @@ from lab.comparison.naming import environment_names, method_names
 from lab.comparison.protocol import Settings, settings_of
 from lab.errors import UserError
 from lab.metrics import FROM_CURVES
+from lab.report.summary import method_name
 from lab.results import Results, join, members
 
 
@@ -119,7 +120,7 @@ def _merged(group: list[Run], settings: Settings) -> Cell:
     joined = parts[0] if len(parts) == 1 else join(parts, sorted(taken))
     if len(group) > 1:  # what `join` takes for processes side by side was done one after the other
         joined = replace(joined, cost=joined.cost | {"wall_seconds": sum(run.results.cost["wall_seconds"] for run in group)})
-    name = group[0].name or " + ".join(joined.config["strategy"])
+    name = group[0].name or method_name(joined.config)
     origins = tuple(run.results.provenance for run in group)
     return Cell(name, "", joined, tuple(run.folder for run in group), settings, group[0].place, origins, tuple(notes))
 

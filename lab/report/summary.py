@@ -58,7 +58,17 @@ def written(values: np.ndarray) -> str:
 
 def cell_name(config: dict[str, Any]) -> str:
     """A readable name: ``er · permuted digits x5 · domain``, ``er · online split digits x5 · class``."""
-    return f"{' + '.join(config['strategy'])} · {stream_name(config)}"
+    return f"{method_name(config)} · {stream_name(config)}"
+
+
+def method_name(config: dict[str, Any]) -> str:
+    """A readable name of the strategies: ``er + ewc``; of an engine with that of what it runs: ``avalanche EWC``.
+
+    >>> method_name({"strategy": {"avalanche": {"name": "EWC"}}})
+    'avalanche EWC'
+    """
+    runs = ((key, (node or {}).get("name")) for key, node in config["strategy"].items())
+    return " + ".join(f"{key} {name}" if isinstance(name, str) else key for key, name in runs)
 
 
 def stream_name(config: dict[str, Any]) -> str:

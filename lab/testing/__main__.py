@@ -20,12 +20,13 @@ def main(words: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from lab.protocols import Engine
     from lab.run import explained
-    from lab.testing import CHECKS, Subject, violations
+    from lab.testing import CHECKS, ENGINE_CHECKS, Subject, violations
 
     try:
         subject, status = Subject.of(*words), 0
-        for check in CHECKS:
+        for check in ENGINE_CHECKS if isinstance(subject.strategies()[0], Engine) else CHECKS:
             for title, wrong in violations(subject, [check]).items():
                 print(f"{'violated' if wrong else '  kept  '}  {title}", flush=True)
                 if wrong:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lab.config import NOT_IN_DIGEST, flat
 from lab.report.curves import thinned
-from lab.report.summary import cell_name, interval, mean_over_members, overall
+from lab.report.summary import cell_name, interval, mean_over_members, method_name, overall
 from lab.results import Results
 from lab.tracking import labels
 
@@ -92,7 +92,7 @@ def params(config: dict[str, Any], member: int | None = None, count: int = 0) ->
     {'strategy': 'er', 'strategy.er': 'ER', 'strategy.er.memory': '500', 'epochs': '1'}
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
-    found = {"strategy": " + ".join(config["strategy"])} | dict(flat(kept))
+    found = {"strategy": method_name(config)} | dict(flat(kept))
     if member is not None:
         for key, value in config.get("optimizer", {}).items():
             if isinstance(value, list) and len(value) == count:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.report.summary import cell_name, overall, stream_name
+from lab.report.summary import cell_name, method_name, overall, stream_name
 from lab.results import Results
 
 CELL, MEMBER, STUDY = "cell", "member", "study"
@@ -27,7 +27,7 @@ def tags(results: Results) -> dict[str, str]:
     data, commit = origin.get("data", {}), origin.get("commit")
     environment, _, scenario = stream_name(results.config).partition(" · ")
     named = {
-        "strategy": " + ".join(results.config["strategy"]),
+        "strategy": method_name(results.config),
         "environment": environment,
         "scenario": scenario or None,
         "data": " ".join(filter(None, (data.get("name"), short(data.get("digest"))))) or None,

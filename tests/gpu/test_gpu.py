@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.config import CONF
 from lab.experiment import Experiment
 from lab.plan import Plan
 from lab.progress import Progress
+from lab.protocols import Strategy
 from lab.results import load
 from lab.run import composed
 from lab.stream import Blocks
+from lab.testing import shipped
 from lab.training import checkpoints
 
 pytestmark = [
@@ -48,7 +49,7 @@ def trained(words: list[str], device: str, sync: str = "default"):
     return learner
 
 
-STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+STRATEGIES = shipped(Strategy)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lab.config import CONF
-from lab.testing import CHECKS, Subject
+from lab.protocols import Strategy
+from lab.testing import CHECKS, Subject, shipped
 
-STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+STRATEGIES = shipped(Strategy)
 
 
 @pytest.fixture(scope="module", params=STRATEGIES)

@@ -9,11 +9,11 @@ from lab.config import CONF, build
 from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.plan import Plan
-from lab.protocols import SCENARIOS
-from lab.testing import composed
+from lab.protocols import SCENARIOS, Strategy
+from lab.testing import composed, shipped
 from lab.testing.miniature import checkpoint, fit, restored
 
-STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+STRATEGIES = shipped(Strategy)
 ENVIRONMENTS = sorted(path.stem for path in (CONF / "environment").glob("*.yaml"))
 SMALL = ("seeds=2", "tracking=off", "batch_size=9", "epochs=1", "network.width=8", "network.depth=1")
 

@@ -92,7 +92,7 @@ def _cost(cell: Cell) -> list[str]:
     device = origin.get("hardware", {}).get("device", "-")
     time = duration(cost["wall_seconds"]) if "wall_seconds" in cost else "-"
     resumed = "" if cost.get("resumed_from_step") is None else " (resumed)"
-    state = size(cost["state_bytes"]) if "state_bytes" in cost else "-"
+    state = "-" if cost.get("state_bytes") is None else size(cost["state_bytes"])
     return [str(len(cell.results.seeds)), time + resumed, _count(cost.get("steps")), between, *counts, state, device]
 
 

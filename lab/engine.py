@@ -1,0 +1,442 @@
+"""A second way to train: one member after the other, by another library's loop, measured by our rules.
+
+An :class:`lab.protocols.Engine` is given a :class:`Member`: its network, its data, the order in which it meets them, its
+optimiser. It tells the member what it has done, and the member measures itself, by the same :class:`lab.evaluation.Evaluation`
+as a population. A member that is finished is kept, so that a killed run repeats the unfinished one alone.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lab.config import build
+from lab.errors import UserError, invalid
+from lab.evaluation import Evaluation
+from lab.optimizers import SGD, Adam, AdamW, StackedOptimizer
+from lab.plan import WORTH_A_PROCESS, Plan
+from lab.population import one_network
+from lab.protocols import Data, Engine, Stream
+from lab.reader import Reader
+from lab.results import Results, join, write_whole
+from lab.seeding import derive
+from lab.stream import Budget, Course, Order
+from lab.training import results_of
+from lab.workers import Report, cores
+
+if TYPE_CHECKING:
+    from lab.experiment import Experiment
+
+SECONDS_A_STEP = 5e-3
+"""What a step of another library's loop takes at least."""
+Predict = Callable[[Tensor, int | None], Tensor]
+"""``predict(inputs [B, ...], task)``: scores ``[B, C]``; the task is None where the learner is not told."""
+
+
+class DivergedError(Exception):
+    """The member's loss, or its parameters, stopped being finite: the rest of its training is left out."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a phase is trained on, on the CPU."""
+
+    inputs: Tensor
+    """``[n, ...]``: as the network is shown them, or, where the stream augments them, as they are before that."""
+    targets: Tensor
+    tasks: Tensor
+    """int64 ``[n]``: the task that each is met as."""
+
+
+class Member:
+    """One learner of a run, for an engine to train.
+
+    Args:
+        network: initialised as the population's member would be.
+        optimizer: what makes its optimiser, of the library's own, for some parameters.
+        outputs: which output units take part in training in the class-incremental scenario (`outputs=`).
+        device: where the network is trained; samples come on the CPU.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        network: nn.Module,
+        data: Data,
+        course: Course,
+        evaluation: Evaluation,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        outputs: str = "all",
+        device: str = "cpu",
+        report: Report = lambda step: None,
+    ):
+        self.seed, self.data, self.course, self.evaluation = seed, data, course, evaluation
+        self.optimizer, self.outputs, self.device, self.report = optimizer, outputs, device, report
+        self.stream = course.streams[0]
+        self.reader = Reader(data, [self.stream])
+        self.passes = {"forward": 0, "backward": 0}
+        self.network = network.to(device)
+        self.counted(self.network)
+        for module in network.modules():
+            if hasattr(module, "key") and hasattr(module, "clock"):
+                module.register_forward_pre_hook(_tick)
+        self.step, self.steps, self.sampled = 0, 0, 0
+        self._predict, self._measuring = None, False
+        self._phase, self._own = -1, 0
+        # As `results_of` reads them of a learner.
+        self.seeds, self.members, self.strategies = [seed], 1, []
+        self.diverged_at = torch.full((1,), -1)
+        self.prequential = self.stream.prequential
+        self.right_before, self.met_before = torch.zeros(2, 1, len(self.stream.tasks))
+
+    # --- what it is trained on ----------------------------------------------------------------------------------------
+
+    @property
+    def batch_size(self) -> int:
+        return self.course.budget.batch_size
+
+    @property
+    def epochs(self) -> int:
+        """Passes over a phase's batches: the epochs, or one over all of its ``steps``."""
+        return 1 if self.course.budget.steps is not None else self.course.budget.epochs
+
+    def samples(self, phase: int) -> Samples:
+        """A phase's training samples, in the stream's order."""
+        met = self.stream.phases[phase]
+        inputs, targets = self.reader.seen(met.examples.unsqueeze(0), met.tasks.unsqueeze(0))
+        inputs = inputs if self.stream.augment else self.reader.shown(inputs)
+        return Samples(inputs[0], targets[0], met.tasks)
+
+    def shown(self, sample: Tensor, augment: bool = True) -> Tensor:
+        """One of the samples of a stream that augments them as the network is shown it; noise from torch's generator."""
+        noise = torch.rand(1, 1, 4) if augment else None
+        return self.reader.shown(sample[None, None], noise)[0, 0]
+
+    def batches(self, phase: int, epoch: int, count: int | None = None, width: int | None = None) -> list[list[int]]:
+        """The batches of an epoch as positions in the phase's samples, in the order that our own loop has.
+
+        Args:
+            count: of other samples that are trained on in the phase's place (a memory, ...).
+            width: of their batches.
+        """
+        budget = replace(self.course.budget, batch_size=width or self.batch_size)
+        met = self.stream.phases[phase]
+        if count is not None and count != len(met.examples):
+            met = replace(met, examples=torch.arange(count), tasks=torch.zeros(count, dtype=torch.int64), ordered=False)
+        steps = budget.steps_for(met) // self.epochs
+        order = Order(_with_phase(self.stream, phase, met), self.course.seeds[0], budget)
+        chosen, valid = order.take(phase, epoch * steps, steps)
+        split = (values.split(budget.batch_size) for values in (chosen, valid))
+        return [batch[own].tolist() for batch, own in zip(*split, strict=True)]
+
+    def units(self, task: int) -> Tensor:
+        """The output units that a task is answered with, bool ``[C]``."""
+        return self.reader.units[0, task]
+
+    def features(self) -> nn.Module:
+        """The network up to its last hidden layer, as a module.
+
+        Raises:
+            UserError: for a network that does not tell features from head.
+        """
+        if not (hasattr(self.network, "features") and isinstance(getattr(self.network, "head", None), nn.Linear)):
+            kind = type(self.network).__name__
+            raise UserError(
+                f"network: {kind} needs a method `features`, inputs [B, ...] to activations [B, D], and a linear layer `head`"
+            )
+        module = Features(self.network)
+        self.counted(module)
+        return module
+
+    # --- what it has done ---------------------------------------------------------------------------------------------
+
+    def start(self, predict: Predict) -> None:
+        """Before training: measure what ``predict`` answers, now and from now on."""
+        self._predict = predict
+        self._measure(-1)
+
+    def stepped(self, loss: Tensor) -> None:
+        """A step has been taken, of the phase after the one that was ended last."""
+        phase = self._phase + 1
+        self._own, self.steps = self._own + 1, self.steps + 1
+        before, end = self.step, self.course.ends[phase]
+        self.step = min((self.course.ends[phase - 1] if phase else 0) + self._own, end)
+        self._lost(loss.isfinite())
+        self.report(self.step)
+        if before < self.step < end and self.step in self.evaluation.steps:
+            self._curve(self.step)
+
+    def ended(self, parameters: Iterable[Tensor]) -> None:
+        """A phase has been trained: measure what is due. A member that was done early rests until the others are, too."""
+        self._phase, self._own = self._phase + 1, 0
+        before, self.step = self.step, self.course.ends[self._phase]
+        self._lost(torch.stack([value.isfinite().all() for value in parameters]))
+        self.report(self.step)
+        self._measure(self._phase)
+        for step in self.evaluation.steps:
+            if before < step < self.step:
+                self._curve(step)
+
+    def meet(self, phase: int, positions: list[int], samples: Samples) -> None:
+        """Where the stream asks for it, score samples of the phase by what is answered just before they are trained on."""
+        if not self.prequential:
+            return
+        tasks, targets = samples.tasks[positions], samples.targets[positions]
+        told = [int(task) for task in tasks.unique()] if self.stream.scenario == "task" else [None]
+        for task in told:
+            own = torch.ones_like(tasks, dtype=torch.bool) if task is None else tasks == task
+            inputs = self.reader.shown(samples.inputs[positions][own])
+            scores = self._scores(inputs, task)
+            allowed = self.evaluation.seen[phase + 1, 0] if self.outputs == "seen" and self.stream.scenario == "class" else None
+            allowed = allowed if task is None else self.units(task)
+            scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+            right = (scores.argmax(1) == targets[own]).float()
+            self.right_before[0].index_add_(0, tasks[own], right)
+            self.met_before[0].index_add_(0, tasks[own], torch.ones_like(right))
+
+    def count(self, forward: int = 0, backward: int = 0) -> None:
+        """Count samples that went through the network in training."""
+        self.passes["forward"] += 0 if self._measuring else forward
+        self.passes["backward"] += 0 if self._measuring else backward
+
+    def counted(self, module: nn.Module) -> None:
+        """Have the samples counted that go through a module, or a copy of it."""
+
+        def count(_module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+            self.count(forward=len(inputs[0]))
+            if out.requires_grad:
+                out.register_hook(lambda _gradient: self.count(backward=len(inputs[0])))
+
+        module.register_forward_hook(count)
+
+    # --- how it is measured -------------------------------------------------------------------------------------------
+
+    def predict(self, inputs: Tensor, tasks: Tensor | None) -> Tensor:
+        """As :meth:`lab.learner.ContinualLearner.predict`, for one member."""
+        return self._scores(inputs[0], None if tasks is None else int(tasks[0, 0])).unsqueeze(0)
+
+    def _scores(self, inputs: Tensor, task: int | None) -> Tensor:
+        self._measuring = True
+        try:
+            with torch.no_grad():
+                return self._predict(inputs.to(self.device), task).cpu()
+        finally:
+            self._measuring = False
+
+    def _measure(self, phase: int) -> None:
+        self.evaluation.after_phase(self, phase)
+        if self.evaluation.steps:
+            self._curve(self.step)
+
+    def _curve(self, step: int) -> None:
+        self.evaluation.within_phase(self, step)
+
+    def _lost(self, finite: Tensor) -> None:
+        if not bool(finite.all()):
+            self.diverged_at.fill_(self.step)
+            raise DivergedError
+
+
+class Features(nn.Module):
+    """A network's ``features`` as a module of its own."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network.features(inputs)
+
+
+def _tick(module: nn.Module, _inputs: tuple) -> None:
+    """Have a dropout layer of the lab draw another mask at every training pass."""
+    if module.training:
+        module.clock.add_(1)
+
+
+def _with_phase(stream: Stream, number: int, phase: Any) -> Stream:
+    return replace(stream, phases=(*stream.phases[:number], phase, *stream.phases[number + 1 :]))
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def refuse(config: dict[str, Any], engine: Engine) -> None:
+    """Refuse what an engine cannot do, before training.
+
+    Raises:
+        UserError: says what, and what to leave out.
+    """
+    (name,) = config["strategy"]
+    alone = f"strategy={name} trains member by member, by a loop that is not the lab's"
+    precision, trainer = str(config["trainer"]["precision"]), config["trainer"]
+    told = (
+        (config["plan"]["stack"] is True, "plan.stack=true", "leave it out"),
+        (config["clip"] is not None, f"clip={config['clip']}", "expected null"),
+        (config["reset_optimizer"], "reset_optimizer=true", "expected false"),
+        (precision != "32", f"trainer.precision={precision}", "expected 32"),
+        (config["checkpoint"]["every"] is not None, "checkpoint.every", "a killed run repeats a member; leave it out"),
+        (trainer["max_steps"] is not None, "trainer.max_steps", "it cannot go on inside a member's training; leave it out"),
+        (bool(trainer["callbacks"]), "trainer.callbacks", "Lightning's Trainer is not there to call them; leave them out"),
+    )  # fmt: skip
+    for wrong, given, expected in told:
+        if wrong:
+            raise UserError(f"{given}: {alone}: {expected}")
+    engine.refuse(config)
+
+
+def settle(wish: dict[str, Any], members: int, steps: int, device: str) -> Plan:
+    """The plan of a run by an engine: in turn; on a CPU in as many processes as are worth it."""
+    processes = wish["processes"]
+    if device != "cpu":
+        processes = 1
+    elif processes == "auto":
+        processes = cores() if members * steps * SECONDS_A_STEP > WORTH_A_PROCESS else 1
+    block = 1 if wish["block"] == "auto" else wish["block"]
+    return Plan(False, min(processes, members), 1, block, "an engine of its own trains member by member", device)
+
+
+def torch_optimizer(stacked: StackedOptimizer, place: int) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    """What makes torch's own optimiser with a member's settings of one of ours.
+
+    Raises:
+        UserError: for an optimiser that torch does not have.
+    """
+    own = {key: float(value[place]) if isinstance(value, Tensor) else value for key, value in stacked.values.items()}
+    kind = type(stacked)
+    if kind is SGD:
+        return lambda parameters: torch.optim.SGD(parameters, **own, nesterov=stacked.nesterov)
+    if kind in (Adam, AdamW):
+        own["betas"] = own.pop("beta1"), own.pop("beta2")
+        return lambda parameters: getattr(torch.optim, kind.__name__)(parameters, **own)
+    raise invalid("optimizer._target_", kind.__name__, "one that torch has too (sgd, adam, adamw), since an engine steps by it")
+
+
+def try_out(experiment: Experiment) -> None:
+    """Have the engine put together what it would train the first member with, and refuse what it cannot."""
+    with _own_generators(0):
+        experiment.engine.try_out(member_of(experiment, 0))
+
+
+def train_members(experiment: Experiment, places: list[int], plan: Plan, report: Report) -> Results:
+    """Train some of a run's members, one after the other; those that are kept already are not trained again."""
+    parts, total = [], experiment.course(places, 1).total
+    for number, place in enumerate(places):
+        path = experiment.folder / f"member-{experiment.seeds[place]}.ckpt"
+        results = kept(path, experiment.digest)
+        if results is None:
+            results = _trained(experiment, place, plan, lambda step, number=number: report(number * total + step))
+            keep(results, path, experiment.digest)
+        report((number + 1) * total)
+        parts.append(results)
+    return in_turn(parts)
+
+
+def in_turn(parts: list[Results]) -> Results:
+    """Members that were trained one after the other as one result: their times add up."""
+    joined = join(parts, [seed for part in parts for seed in part.seeds])
+    wall = sum(part.cost["wall_seconds"] for part in parts)
+    joined.cost |= {"wall_seconds": wall, "wall_seconds_per_member": wall / len(parts)}
+    return joined
+
+
+def _trained(experiment: Experiment, place: int, plan: Plan, report: Report) -> Results:
+    member = member_of(experiment, place, report)
+    begun = time.perf_counter()
+    with _own_generators(derive(member.seed, "engine")), suppress(DivergedError):
+        experiment.engine.train(member)
+    clock = SimpleNamespace(seconds=time.perf_counter() - begun, resumed_from=None)
+    results = results_of(member, clock, experiment.config, experiment.provenance(plan))
+    as_planned = member.steps == sum(lengths[0] for lengths in member.course.lengths)
+    steps = member.course.total if as_planned else member.steps
+    results.cost |= {"steps": steps, "samples": [member.sampled], "state_bytes": None}
+    return results
+
+
+def member_of(experiment: Experiment, place: int, report: Report = lambda step: None) -> Member:
+    """One of a run's members, new."""
+    config, stream = experiment.config, experiment.streams[place]
+    seed, init, order = experiment.seeds[place], *(experiment.seeds_for(p)[place] for p in ("initialisation", "order"))
+    budget = Budget(config["batch_size"], config["epochs"], config["steps"])
+    every = config["evaluation"]["every"]
+    course = Course([stream], [order], budget, 64, every, company=experiment.streams)
+    reader = Reader(experiment.environment.data, [stream])
+    options = config["evaluation"]
+    at_once = options["batch"] or max(32, reader.at_once(2))
+    evaluation = Evaluation(course, [seed], options["split"], options["tasks"], options["samples"], at_once)
+    node = {"": nn.Parameter(torch.zeros(len(experiment.seeds), 1))}
+    optimizer = torch_optimizer(build("optimizer", config["optimizer"], node), place)
+    network = one_network(experiment.make_network, init, seed)
+    data = experiment.environment.data
+    return Member(seed, network, data, course, evaluation, optimizer, config["outputs"], experiment.device, report)
+
+
+@contextmanager
+def _own_generators(seed: int) -> Iterator[None]:
+    """Global generators seeded for a member, so that its result is its own whoever was trained before it."""
+    before = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before[0])
+            random.setstate(before[1])
+
+
+def keep(results: Results, path: Path, digest: str) -> None:
+    """Keep a finished member, so that a killed run need not train it again."""
+    content = {"digest": digest, "results": _plain(asdict(results))}
+    file = io.BytesIO()
+    torch.save(content, file)
+    write_whole(path, lambda out: out.write(file.getbuffer()))
+
+
+def kept(path: Path, digest: str) -> Results | None:
+    """The member that was kept; None for none, or one that cannot be read.
+
+    Raises:
+        UserError: it belongs to another cell than ``digest``.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        given, results = content["digest"], Results(**_numpy(content["results"]))
+    except Exception:  # whatever a damaged file raises
+        print(f"lab: {path.name} cannot be read; this member is trained again", file=sys.stderr)
+        return None
+    if given != digest:
+        raise UserError(f"{path}: is a member of another configuration ({given}, not {digest}); move it away")
+    return results
+
+
+def _plain(node: Any) -> Any:
+    """Arrays as tensors, which a checkpoint may hold."""
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return torch.from_numpy(np.asarray(node).copy()) if isinstance(node, (np.ndarray, np.generic)) else node
+
+
+def _numpy(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _numpy(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_numpy(value) for value in node]
+    return node.numpy() if isinstance(node, Tensor) else node
