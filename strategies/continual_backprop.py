@@ -13,8 +13,9 @@ Their text has this utility; the code that they published can also take h withou
 incoming weights, correct for the average's start at 0, and add what the old unit put out on average to the next layer's
 biases. New incoming weights are drawn here, with replacement, from those that the member's layer began with, which is the
 initial distribution whatever that is, and biases likewise (theirs become 0). The optimiser's momenta of a new unit's weights
-are set to 0; Adam's step count is the member's and goes on (theirs is each weight's), so that a new unit's first hundred steps
-are 3 to 7 times as large as the first of training.
+are set to 0. As in their code Adam corrects the bias of each weight's momenta by the weight's own age (without which a new
+unit's first hundred steps would be 3 to 7 times as large as others'): here by a factor on the update, for weights between two
+new units that of the one whose factor is smaller.
 """
 
 from __future__ import annotations
@@ -66,6 +67,28 @@ class ContinualBackprop(Strategy):
             for name in layer.incoming:
                 self.register_buffer(f"initial/{name}", leaves[name].detach().flatten(1).clone())
                 self.register_buffer(f"keys/{name}", learner.keys(f"continual backprop/{name}"))
+
+    def update_scale(self, learner):
+        beta1, beta2 = (learner.optimizer.values.get(name) for name in ("beta1", "beta2"))
+        states = [learner.optimizer.state.get(learner.population.leaves[layer.outgoing], {}) for layer in self.layers]
+        if beta1 is None or not all("count" in state for state in states):
+            return None
+
+        def factor(steps: Tensor) -> Tensor:
+            """Of Adam's step after so many of a weight ``[M, units]``, over sqrt(mean square) of its gradients."""
+            first, second = (b.unsqueeze(1) if isinstance(b, Tensor) else b for b in (beta1, beta2))
+            return (1 - second**steps).sqrt() / (1 - first**steps)
+
+        scales: dict[str, Tensor] = {}
+        for n, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
+            count = state["count"].double().unsqueeze(1)
+            scale = factor(torch.minimum(self._buffers[f"age_{n}"], count) + 1) / factor(count + 1)
+            scale = scale.to(self.due.dtype)
+            for name in layer.incoming:
+                own = scale.view(*scale.shape, *[1] * (learner.population.leaves[name].dim() - 2))
+                scales[name] = torch.minimum(own, scales[name]) if name in scales else own
+            scales[layer.outgoing] = scale.unsqueeze(1)
+        return scales
 
     def after_step(self, learner, batch):
         takes_part, shares = batch.taking_part(), batch.shares(learner.population.precise)

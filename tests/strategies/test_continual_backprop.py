@@ -9,7 +9,7 @@ from torch import tensor
 from lab.errors import UserError
 from lab.networks import CNN, MLP
 from lab.optimizers import SGD, Adam
-from lab.protocols import Batch
+from lab.protocols import Batch, Strategy
 from lab.stream import Budget
 from lab.testing.miniature import Miniature, fit, small_learner
 from strategies.continual_backprop import ContinualBackprop
@@ -37,13 +37,14 @@ def step(learner, strategy, activations):
 
 
 def test_a_case_worked_by_hand():
-    """Half of the old utility, half of mean |h| times the size of outgoing weights; a unit is safe for one step; each step a
-    quarter of the mature units falls due. The second member rests, the third has a rate of 0."""
-    strategy = ContinualBackprop(rate=[0.25, 0.25, 0], maturity=1, decay=0.5)
+    """Three quarters of the old utility, one of mean |h| times the size of outgoing weights; a unit is safe for one step; each
+    step a quarter of the mature units falls due. The second member rests, the third has a rate of 0."""
+    strategy = ContinualBackprop(rate=[0.25, 0.25, 0], maturity=1, decay=0.75)
     learner = learner_with(strategy)
     leaves, before = learner.population.leaves, {n: v.detach().clone() for n, v in learner.population.leaves.items()}
     for leaf in leaves.values():
         learner.optimizer.state[leaf]["momentum"] = torch.ones_like(leaf)
+    strategy.age_0[1], strategy.due[1] = 9, 1.5
     rest = [[1.0, -2, 0], [3, 2, 0], [99, 99, 99]]  # mean |h|: 2, 2, 0
     awake = [[1.0, -2, 1], [3, 2, -1], [99, 99, 99]]  # mean |h|: 2, 2, 1
 
@@ -51,14 +52,16 @@ def test_a_case_worked_by_hand():
         return strategy.utility_0[member].tolist(), strategy.age_0[member].tolist(), float(strategy.due[member, 0])
 
     step(learner, strategy, rest)
-    assert held() == ([1, 3, 0], [1, 1, 1], 0)
+    assert held() == ([0.5, 1.5, 0], [1, 1, 1], 0)
     step(learner, strategy, rest)
-    assert held() == ([1.5, 4.5, 0], [2, 2, 2], 0.75)
+    assert held() == ([0.875, 2.625, 0], [2, 2, 2], 0.75)
     assert torch.equal(leaves["head/weight"], before["head/weight"])
-    step(learner, strategy, awake)  # due: 1.5; utilities 1.75, 5.25, 5: the first unit goes
-    assert held() == ([0, 5.25, 5], [0, 3, 3], 0.5)
-    step(learner, strategy, awake)  # the new one is the least useful, and safe; two mature ones: the second goes
-    assert held() == ([0, 0, 7.5], [1, 0, 4], 0)
+    step(learner, strategy, awake)  # due: 1.5; utilities 1.15625, 3.46875, 2.5: the first unit goes
+    assert held() == ([0, 3.46875, 2.5], [0, 3, 3], 0.5)
+    step(
+        learner, strategy, awake
+    )  # the new one is the least useful, and safe; of the others, 4.1015625 and 4.375, the second goes
+    assert held() == ([0, 0, 4.375], [1, 0, 4], 0)
     assert leaves["head/weight"][0].tolist() == [[0, 0, 4], [0, 0, -3], [0, 0, 2], [0, 0, 1]]
     for name in ("hidden/0/weight", "hidden/0/bias"):
         assert torch.equal(leaves[name][0, 2], before[name][0, 2])
@@ -70,8 +73,8 @@ def test_a_case_worked_by_hand():
     assert learner.optimizer.state[leaves["head/weight"]]["momentum"][0].tolist() == [[0, 0, 1]] * 4
     assert learner.optimizer.state[leaves["head/bias"]]["momentum"].all()
 
-    assert held(1) == ([0, 0, 0], [0, 0, 0], 0)
-    assert held(2) == ([1.875, 5.625, 7.5], [4, 4, 4], 0)
+    assert held(1) == ([0, 0, 0], [9, 9, 9], 1.5)
+    assert held(2) == ([1.3671875, 4.1015625, 4.375], [4, 4, 4], 0)
     for name, value in leaves.items():
         assert torch.equal(value[1:], before[name][1:])
         assert learner.optimizer.state[value]["momentum"][1:].all()
@@ -116,6 +119,41 @@ def test_units_go_at_the_rate_in_every_layer():
     strategy._replace = counted
     fit(learner)
     assert all(117 * 0.02 * 14 - 1 <= count <= 117 * 0.02 * 16 for count in replaced)
+
+
+class Recorder(Strategy):
+    """Keeps the gradients of every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.gradients = []
+
+    def gradient(self, learner, batch):
+        self.gradients.append({name: leaf.grad.clone() for name, leaf in learner.population.leaves.items()})
+
+
+def test_adam_begins_anew_with_a_new_unit():
+    """Adam's equations (Kingma & Ba 2015, algorithm 1) with a step count of each weight's own."""
+    strategy, recorder = ContinualBackprop(rate=0), Recorder()
+    environment, network = Miniature("domain", tasks=1, uneven=False), partial(MLP, (1, 8, 8), 2, width=5, depth=1)
+    learner = small_learner([3, 8], network, (strategy, recorder), Adam, environment, Budget(4, steps=60), block=30)
+    leaves = learner.population.leaves
+    blocks = fit(learner, until=1)
+    at = {"hidden/0/weight": (slice(None), 2), "hidden/0/bias": (slice(None), 2), "head/weight": (slice(None), slice(None), 2)}
+    strategy.age_0[:, 2] = 0
+    for name, index in at.items():
+        for what in ("mean", "square"):
+            learner.optimizer.state[leaves[name]][what][index] = 0
+    before = {name: leaf.detach().clone() for name, leaf in leaves.items()}
+    fit(learner, blocks)
+    for name, leaf in leaves.items():
+        value, mean, square = before[name].double(), 0, 0
+        for k, gradients in enumerate(recorder.gradients[30:], 1):
+            mean, square = 0.9 * mean + 0.1 * gradients[name], 0.999 * square + 0.001 * gradients[name] ** 2
+            value = value - 1e-3 * (mean / (1 - 0.9**k)) / ((square / (1 - 0.999**k)).sqrt() + 1e-8)
+        if name in at:
+            torch.testing.assert_close(leaf[at[name]].double(), value[at[name]], rtol=1e-3, atol=2e-5)
+        assert not torch.allclose(leaf.double(), value, rtol=1e-3, atol=2e-5), "others go on from what they had"
 
 
 @pytest.mark.parametrize("network", [partial(CNN, (1, 8, 8), 4, channels=2, width=8), partial(MLP, (1, 8, 8), 4, depth=0)])

@@ -61,7 +61,7 @@ def test_inside_a_task_the_network_in_training_answers():
     for task in range(3):
         first, last = (learner.evaluation.steps.index(20 * task + step) for step in (0, 20))
         curve = learner.evaluation.curves[:, :, task]
-        assert (curve[:, first] < curve[:, last]).any(), "it learns"
+        assert (curve[:, first] < curve[:, first + 2]).any(), "it learns"
         assert (curve[:, : first + 1] == curve[:, :1]).all(), "and stays the same before it is trained"
         assert (curve[:, last:] == curve[:, last:][:, :1]).all(), "and after"
 
