@@ -236,6 +236,18 @@ def flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", "null" if value is None else str(value)
 
 
+def of_each_member(config: dict[str, Any], count: int) -> dict[str, list[Any]]:
+    """Settings of optimiser and strategies that list one value for each of ``count`` members, by dotted key.
+
+    >>> of_each_member({"optimizer": {"lr": [0.1, 0.2]}, "strategy": {"ewc": {"strength": [1, 2], "factor": 0.5}}}, 2)
+    {'optimizer.lr': [0.1, 0.2], 'strategy.ewc.strength': [1, 2]}
+    """
+    nodes = {"optimizer": config.get("optimizer") or {}}
+    nodes |= {f"strategy.{name}": node or {} for name, node in (config.get("strategy") or {}).items()}
+    listed = {f"{prefix}.{key}": value for prefix, node in nodes.items() for key, value in node.items()}
+    return {key: value for key, value in listed.items() if isinstance(value, list) and len(value) == count}
+
+
 def nearest(word: str, words: list[str]) -> str:
     """A sentence about the names nearest to a misspelt one."""
     close = difflib.get_close_matches(word, words, 1)

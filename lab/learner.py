@@ -302,6 +302,10 @@ class ContinualLearner(Services, LightningModule):
         """Bool ``[M, B, C]`` or ``[M, 1, C]``: the units each sample's loss runs over; None for all."""
         for strategy in self._with["units"]:
             return strategy.units(self, batch)
+        return self.answered(batch)
+
+    def answered(self, batch: Batch) -> Tensor | None:
+        """The units that the scenario and ``outputs=`` say, bool ``[M, B, C]`` or ``[M, 1, C]``; None for all."""
         of_own_task = self.evaluation.scenario == "task" or self._only("current")
         return self.reader.units_of(batch.tasks) if of_own_task else self._units
 

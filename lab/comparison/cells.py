@@ -12,6 +12,7 @@ import numpy as np
 
 from lab.comparison.naming import environment_names, method_names
 from lab.comparison.protocol import Settings, settings_of
+from lab.config import of_each_member
 from lab.errors import UserError
 from lab.metrics import FROM_CURVES
 from lab.report.summary import method_name
@@ -95,10 +96,10 @@ def _named_alike(runs: list[Run]) -> list[Run]:
 
 def _refuse_mixed(run: Run) -> None:
     seeds = len(run.results.seeds)
-    for key, value in (run.results.config.get("optimizer") or {}).items():
-        if isinstance(value, list) and len(value) == seeds > 1 and len(set(map(str, value))) > 1:
+    for key, values in of_each_member(run.results.config, seeds).items():
+        if len(set(map(str, values))) > 1:
             raise UserError(
-                f"{run.folder}: optimizer.{key} differs from seed to seed ({value}): its members are no replicates of one cell"
+                f"{run.folder}: {key} differs from seed to seed ({values}): its members are no replicates of one cell"
             )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.config import NOT_IN_DIGEST, flat
+from lab.config import NOT_IN_DIGEST, flat, of_each_member
 from lab.report.curves import thinned
 from lab.report.summary import cell_name, interval, mean_over_members, method_name, overall
 from lab.results import Results
@@ -94,9 +94,7 @@ def params(config: dict[str, Any], member: int | None = None, count: int = 0) ->
     kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
     found = {"strategy": method_name(config)} | dict(flat(kept))
     if member is not None:
-        for key, value in config.get("optimizer", {}).items():
-            if isinstance(value, list) and len(value) == count:
-                found[f"optimizer.{key}"] = str(value[member])
+        found |= {key: str(values[member]) for key, values in of_each_member(config, count).items()}
     if "trainer" in config:
         found["precision"] = str(config["trainer"]["precision"])
     return {_allowed(key): _short(value) for key, value in found.items()}

@@ -75,7 +75,7 @@ def reference(tmp_path_factory) -> Path:
     assert forked(lambda: train(config)) == 0
     folder = Experiment(config).folder
     assert any("momentum" in name for name in bits(folder))
-    assert any("reservoir" in name for name in bits(folder))
+    assert any("slots" in name for name in bits(folder))
     return folder
 
 

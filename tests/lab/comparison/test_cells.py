@@ -73,6 +73,8 @@ def test_what_varies_is_part_of_the_method():
 def test_members_with_other_hyperparameters_are_no_replicates():
     with pytest.raises(UserError, match=r"optimizer.lr differs from seed to seed"):
         cells_of([run([0.1, 0.2], "optimizer.lr=[0.1,0.2]")])
+    with pytest.raises(UserError, match=r"strategy.ewc.strength differs from seed to seed"):
+        cells_of([run([0.1, 0.2], "strategy=ewc", "strategy.ewc.strength=[1,2]")])
 
 
 def test_diverged_members_keep_their_place_without_a_value():
