@@ -93,7 +93,7 @@ class Member:
             if hasattr(module, "key") and hasattr(module, "clock"):
                 module.register_forward_pre_hook(_tick)
         self.step, self.steps, self.sampled = 0, 0, 0
-        self._predict, self._measuring = None, False
+        self._predict, self._measuring, self.needs_task = None, False, False
         self._phase, self._own = -1, 0
         # As `results_of` reads them of a learner.
         self.seeds, self.members, self.strategies = [seed], 1, []
@@ -162,9 +162,14 @@ class Member:
 
     # --- what it has done ---------------------------------------------------------------------------------------------
 
-    def start(self, predict: Predict) -> None:
-        """Before training: measure what ``predict`` answers, now and from now on."""
-        self._predict = predict
+    def start(self, predict: Predict, needs_task: bool = False) -> None:
+        """Before training: measure what ``predict`` answers, now and from now on.
+
+        Args:
+            needs_task: whether it makes of a task's identity more than the choice of output units, so that there is no
+                accuracy without it.
+        """
+        self._predict, self.needs_task = predict, needs_task
         self._measure(-1)
 
     def stepped(self, loss: Tensor) -> None:
@@ -326,7 +331,7 @@ def torch_optimizer(stacked: StackedOptimizer, place: int) -> Callable[[Iterable
 
 def try_out(experiment: Experiment) -> None:
     """Have the engine put together what it would train the first member with, and refuse what it cannot."""
-    with _own_generators(0):
+    with own_generators(0):
         experiment.engine.try_out(member_of(experiment, 0))
 
 
@@ -355,10 +360,12 @@ def in_turn(parts: list[Results]) -> Results:
 def _trained(experiment: Experiment, place: int, plan: Plan, report: Report) -> Results:
     member = member_of(experiment, place, report)
     begun = time.perf_counter()
-    with _own_generators(derive(member.seed, "engine")), suppress(DivergedError):
+    with own_generators(derive(member.seed, "engine")), suppress(DivergedError):
         experiment.engine.train(member)
     clock = SimpleNamespace(seconds=time.perf_counter() - begun, resumed_from=None)
     results = results_of(member, clock, experiment.config, experiment.provenance(plan))
+    if member.needs_task and results.accuracy_without_task is not None:
+        results.accuracy_without_task[:] = np.nan
     as_planned = member.steps == sum(lengths[0] for lengths in member.course.lengths)
     steps = member.course.total if as_planned else member.steps
     results.cost |= {"steps": steps, "samples": [member.sampled], "state_bytes": None}
@@ -384,7 +391,7 @@ def member_of(experiment: Experiment, place: int, report: Report = lambda step: 
 
 
 @contextmanager
-def _own_generators(seed: int) -> Iterator[None]:
+def own_generators(seed: int) -> Iterator[None]:
     """Global generators seeded for a member, so that its result is its own whoever was trained before it."""
     before = np.random.get_state(), random.getstate()
     with torch.random.fork_rng():

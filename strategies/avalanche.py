@@ -17,26 +17,25 @@ from __future__ import annotations
 import difflib
 import inspect
 import io
+import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lab.protocols import SCENARIOS, Data, Engine, Phase, Stream, UserError, invalid, one_of, require
+from lab.protocols import Data, Engine, Phase, Stream, UserError, invalid, one_of, require
+from strategies.avalanche_loop import Experience, Watch, classes_of, dataset_of, scores_of
+from strategies.avalanche_ways import WAYS, Way
 
 if TYPE_CHECKING:
     from lab.protocols import Member
-
-MASKED = -1000.0
-"""The logit of units that take no part: what Avalanche's own multi-head layers give."""
 
 OURS = (
     "self", "model", "slda_model", "feature_extractor", "classifier", "optimizer", "criterion", "train_mb_size", "train_epochs",
@@ -58,24 +57,6 @@ REFUSED = {
     "PNNStrategy": "it grows a network of its own, a column for each task",
     "VAETraining": "it trains an autoencoder, which answers with no class",
 }
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a strategy is put together, and what it can serve, where it is not as most are."""
-
-    parts: Callable[[Member, dict[str, Any]], dict[str, Any]] = lambda member, options: {"model": _model(member)}
-    """What its constructor is told beside the common arguments and its options."""
-    plain: bool = True
-    """Whether any model does; otherwise the network itself is taken apart."""
-    scenarios: tuple[str, ...] = SCENARIOS
-    experiences: tuple[str, ...] = ("phase",)
-    own_data: bool = False
-    """Whether it trains on other data than the phase's, so that an epoch has another number of steps."""
-    curves: str = ""
-    """Why it cannot be measured inside a phase."""
-    answer: Callable[[Any], Tensor] = lambda strategy: strategy.mb_output
-    """The scores of what it was just shown, ``[B, C]``."""
 
 
 class Avalanche(Engine):
@@ -112,7 +93,7 @@ class Avalanche(Engine):
 
     def refuse(self, config: dict[str, Any]) -> None:
         key = f"strategy.avalanche.name={self.name}"
-        possible = ("all", "seen") if self.way.plain else ("all",)
+        possible = ("all", "seen") if self.way.masks else ("all",)
         require(config["outputs"] in possible, "outputs", config["outputs"], f"{' or '.join(possible)}: {key} serves no other")
         every, steps = config["evaluation"]["every"], config["steps"]
         if every and self.way.curves:
@@ -146,12 +127,13 @@ class Avalanche(Engine):
             strategy = self._strategy(member)
             watch = Watch(member, in_order=self.experiences == "phase")
             strategy.plugins.insert(-1, watch)  # the last must be Avalanche's clock
-            member.start(partial(_scores, strategy, self.way.answer, member.stream.outputs))
-            number = 0
+            answer = partial(scores_of, strategy, self.way.answer, member.stream.outputs)
+            member.start(answer, self.way.needs_task)
+            classes, number = classes_of(member.stream), 0
             for phase in range(len(member.stream.phases)):
                 watch.begin(phase)
-                for experience in self._experiences_of(member, phase, watch, number):
-                    strategy.train(experience, eval_streams=[])
+                for dataset in self._datasets(member, phase, watch):
+                    strategy.train(Experience(dataset, number, classes), eval_streams=[])
                     number += 1
                 member.ended(strategy.model.parameters())
 
@@ -179,27 +161,33 @@ class Avalanche(Engine):
         try:
             yield
         except Exception as error:
-            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if {*Path(frame.filename).parts} & {*WHOSE}]
-            place = frames[-1]
-            if isinstance(error, UserError) or "avalanche" not in Path(place.filename).parts:
+            place = _culprit(error)
+            if isinstance(error, UserError) or not place:
                 raise
             said = " ".join(str(error).split()) or "no more is said"
             where = f"{Path(place.filename).name}, line {place.lineno}"
             raise UserError(f"strategy.avalanche.name={self.name}: {type(error).__name__} in {where}: {said}") from error
 
-    def _experiences_of(self, member: Member, phase: int, watch: Watch, number: int) -> Iterator[Experience]:
-        """A phase as Avalanche takes it; ``number`` experiences were met before."""
-        samples = member.samples(phase)
-        dataset = _dataset(member, samples)
-        watch.samples = samples
+    def _datasets(self, member: Member, phase: int, watch: Watch) -> Iterator[Any]:
+        """What each experience of a phase holds."""
+        watch.samples = member.samples(phase)
+        dataset = dataset_of(member, watch.samples)
         if self.experiences == "phase":
-            yield Experience(dataset, number, _classes(member.stream))
+            yield dataset
             return
         for epoch in range(member.epochs):
             for positions in member.batches(phase, epoch):
                 watch.take(positions)
-                yield Experience(dataset.subset(positions), number, _classes(member.stream))
-                number += 1
+                yield dataset.subset(positions)
+
+
+def _culprit(error: Exception) -> traceback.FrameSummary | None:
+    """Where Avalanche, or what it called, failed; None where it was the lab, or what it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    roots = {name: str(Path(sys.modules[name].__file__).parent) for name in WHOSE if name in sys.modules}
+    whose = [(name, frame) for frame in frames for name, root in roots.items() if frame.filename.startswith(root)]
+    name, frame = whose[-1]
+    return frame if name == "avalanche" else None
 
 
 def kind_of(name: str) -> type:
@@ -268,349 +256,3 @@ def _quiet() -> Iterator[None]:
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.showwarning = lambda *_, **__: None  # its deprecations set filters of their own
         yield
-
-
-# --- data -------------------------------------------------------------------------------------------------------------
-
-
-class Told:
-    """An experience of which nothing but the task is told: what is answered is never seen."""
-
-    def __init__(self, task: int):
-        self.task_labels, self.task_label = [task], task
-
-    def logging(self) -> Told:
-        """As Avalanche's loggers are to see it."""
-        return self
-
-
-@dataclass
-class Experience(Told):
-    """As Avalanche's strategies read and write them."""
-
-    dataset: Any
-    current_experience: int
-    classes: list[list[int]] = field(repr=False)
-    """Of each phase."""
-
-    def __post_init__(self):
-        self.task_labels = sorted(self.dataset.targets_task_labels.uniques)
-        self.task_label = self.task_labels[0]
-        self.classes_in_this_experience = sorted(self.dataset.targets.uniques)
-        self.origin_stream = SimpleNamespace(name="train")
-        flat = [unit for units in self.classes for unit in units]
-        self.benchmark = SimpleNamespace(n_classes_per_exp=[len(units) for units in self.classes], classes_order=flat)
-
-
-def _classes(stream: Stream) -> list[list[int]]:
-    """The output units that each phase's samples are answered with."""
-    return [
-        sorted({int(unit) for task in phase.tasks.unique() for unit in stream.tasks[task].labels if unit >= 0})
-        for phase in stream.phases
-    ]
-
-
-def _dataset(member: Member, samples: Any) -> Any:
-    """A phase's samples as Avalanche's; task labels are all 0 where the task is not told."""
-    from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_tensor_classification_dataset as make
-
-    groups = None
-    if member.stream.augment:
-        groups = {"train": (member.shown, None), "eval": (partial(member.shown, augment=False), None)}
-    told = samples.tasks.tolist() if member.stream.scenario == "task" else 0
-    return make(samples.inputs, samples.targets, task_labels=told, transform_groups=groups)
-
-
-class Batches:
-    """A sampler of Avalanche's loaders: every time it is gone through, the member's next epoch."""
-
-    def __init__(self, member: Member, phase: int, count: int, width: int, note: Callable[[list[int]], None]):
-        self.batches, self.note, self.epoch = partial(member.batches, phase, count=count, width=width), note, 0
-
-    def __len__(self) -> int:
-        return len(self.batches(0))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        self.epoch += 1
-        for positions in self.batches(self.epoch - 1):
-            self.note(positions)
-            yield positions
-
-
-class Watch:
-    """A plugin of Avalanche's strategies: has samples come in the member's order, and tells the member of each step."""
-
-    def __init__(self, member: Member, in_order: bool):
-        self.member, self.in_order = member, in_order
-        self.samples: Any = None
-        self.positions: list[int] = []
-
-    def begin(self, phase: int) -> None:
-        self.phase = phase
-
-    def before_training_exp(self, strategy: Any, **_options: Any) -> None:
-        """Behind all plugins that put loaders of their own in place."""
-        from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
-
-        loader = strategy.dataloader
-        if not self.in_order:
-            return
-        theirs, made = loader._create_samplers, {}
-        current = 1 if isinstance(loader, ReplayDataLoader) else len(loader.datasets)
-
-        def samplers(datasets: list[Any], widths: list[int], *rest: Any) -> list[Any]:
-            for number in range(current):
-                if number not in made:
-                    made[number] = Batches(self.member, self.phase, len(datasets[number]), widths[number], self.take)
-            return [made.get(number, sampler) for number, sampler in enumerate(theirs(datasets, widths, *rest))]
-
-        loader._create_samplers = samplers
-
-    def before_training_iteration(self, strategy: Any, **_options: Any) -> None:
-        self.member.meet(self.phase, self.positions, self.samples)
-
-    def after_training_iteration(self, strategy: Any, **_options: Any) -> None:
-        self.member.stepped(strategy.loss.detach())
-
-    def take(self, positions: list[int]) -> None:
-        """These are the next batch."""
-        self.positions = positions
-        self.member.sampled += len(positions)
-
-
-def _scores(strategy: Any, answer: Callable[[Any], Tensor], outputs: int, inputs: Tensor, task: int | None) -> Tensor:
-    """What a strategy answers in its evaluation mode, ``[B, C]``; the strategy is left as it was."""
-    label = 0 if task is None else task
-    kept = {name: getattr(strategy, name) for name in ("is_training", "experience", "mbatch", "mb_output")}
-    modes = [(module, module.training) for module in strategy.model.modules()]
-    labels = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-    try:
-        strategy.model.eval()
-        strategy.model.open = True
-        strategy.is_training, strategy.experience = False, Told(label)
-        strategy.mbatch = [inputs, labels, labels + label]
-        strategy._before_eval_forward()
-        strategy.mb_output = strategy.forward()
-        strategy._after_eval_forward()
-        scores = answer(strategy)
-    finally:
-        strategy.model.open = False
-        for module, mode in modes:
-            module.training = mode
-        for name, value in kept.items():
-            setattr(strategy, name, value)
-    missing = outputs - scores.shape[1]
-    return nn.functional.pad(scores, (0, missing), value=-torch.inf) if missing else scores
-
-
-# --- models -----------------------------------------------------------------------------------------------------------
-
-
-def _model(member: Member) -> nn.Module:
-    """The network; masked, where not all units take part in training."""
-    scenario = member.stream.scenario
-    if scenario == "task":
-        return _heads(member.network, torch.stack([member.units(task) for task in range(len(member.stream.tasks))]))
-    return _seen(member.network, member.stream.outputs) if scenario == "class" and member.outputs == "seen" else member.network
-
-
-def _heads(network: nn.Module, units: Tensor) -> nn.Module:
-    """A network that is told the task and answers with its units ``[T, C]``; when ``open``, with all."""
-    from avalanche.models import MultiTaskModule
-
-    class Heads(MultiTaskModule):
-        def __init__(self):
-            super().__init__()
-            self.network, self.open = network, False
-            self.register_buffer("units", units)
-
-        def forward(self, x: Tensor, task_labels: Tensor | int | None) -> Tensor | dict[int, Tensor]:
-            if task_labels is None:
-                return self.forward_all_tasks(x)
-            logits = self.network(x)
-            return logits if self.open else logits.masked_fill(~self.units[task_labels], MASKED)
-
-        def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
-            return self.forward(x, task_label)
-
-    return Heads()
-
-
-def _wrapped(network: nn.Module) -> nn.Module:
-    """A network as a module of a class of its own."""
-
-    class Wrapped(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.network = network
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.network(x)
-
-    return Wrapped()
-
-
-def _seen(network: nn.Module, outputs: int) -> nn.Module:
-    """A network that answers with the units of the experiences so far; when ``open``, with all."""
-    from avalanche.models import DynamicModule
-
-    class Seen(DynamicModule):
-        def __init__(self):
-            super().__init__()
-            self.network, self.open = network, False
-            self.register_buffer("units", torch.zeros(outputs, dtype=torch.bool))
-
-        def adaptation(self, experience: Experience) -> None:
-            self.units[experience.classes_in_this_experience] = True
-
-        def forward(self, x: Tensor) -> Tensor:
-            logits = self.network(x)
-            return logits if self.open else logits.masked_fill(~self.units, MASKED)
-
-    return Seen()
-
-
-# --- strategies that are not put together as most are -----------------------------------------------------------------
-
-
-def _bic(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    """Avalanche 0.6 tells torch's scheduler whether to be verbose, which newer ones do not take."""
-    from avalanche.training.plugins import bic
-    from torch.optim.lr_scheduler import MultiStepLR
-
-    bic.MultiStepLR = lambda *given, verbose=False, **rest: MultiStepLR(*given, **rest)
-    return {"model": member.network}
-
-
-def _er_aml(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    """A class of which there is no whole batch in memory would have it wait forever."""
-    most = min(options.get("mem_size", 200) // member.stream.outputs, _rarest(member))
-    wanted = f"at most {most}: ER_AML draws whole batches of each class from memory (mem_size / classes), and from its samples"
-    require(member.batch_size <= most, "batch_size", member.batch_size, wanted)
-    return {"model": member.network, "feature_extractor": member.features()}
-
-
-def _rarest(member: Member) -> int:
-    """Samples of the class that a phase has fewest of."""
-    targets = [member.samples(phase).targets for phase in range(len(member.stream.phases))]
-    return min(int(torch.unique(each, return_counts=True)[1].min()) for each in targets)
-
-
-def _icarl(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    return {"feature_extractor": member.features(), "classifier": member.network.head, "buffer_transform": None}
-
-
-def _slda(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    return {"slda_model": member.features(), "input_size": _width(member), "num_classes": member.stream.outputs}
-
-
-def _scr(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    """The projection of the paper: a hidden layer of the features' width, and 128 outputs."""
-    from avalanche.models import SCRModel
-
-    width = _width(member)
-    projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128))
-    return {"model": SCRModel(member.features(), projection).to(member.device)}
-
-
-def _cope(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    """The output layer gives the embedding, a number for each output unit."""
-    return {"model": member.network, "n_classes": member.stream.outputs, "p_size": member.stream.outputs}
-
-
-def _nearest_prototype(strategy: Any) -> Tensor:
-    """How alike an embedding is to each class's prototype; before there are any, the logits."""
-    (plugin,) = (plugin for plugin in strategy.plugins if hasattr(plugin, "p_mem"))
-    prototypes = [plugin.p_mem[unit] for unit in range(plugin.n_classes)] if plugin.p_mem else None
-    return strategy.mb_output @ torch.cat(prototypes).T if prototypes else strategy.mb_output
-
-
-def _lfl(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    from avalanche.models import BaseModel
-
-    model = _model(member)
-    model = _wrapped(model) if model is member.network else model
-    model.featured = member.features()
-    BaseModel.register(type(model))
-    type(model).get_features = lambda self, x: self.featured(x)
-    return {"model": model}
-
-
-def _packed(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    """The network as PackNet prunes it, answering with the output units of the task; when ``open``, with all."""
-    from avalanche.models.packnet import PackNetModel
-
-    units = torch.stack([member.units(task) for task in range(len(member.stream.tasks))]).to(member.device)
-
-    class Packed(PackNetModel):
-        open = False
-
-        def forward(self, input: Tensor, task_id: Tensor) -> Tensor:
-            logits = super().forward(input, task_id)
-            return logits if self.open else logits.masked_fill(~units[task_id], MASKED)
-
-    packed = Packed(member.network).to(member.device)
-    member.counted(packed)  # which does not call the network, but what it is made of
-    return {"model": packed}
-
-
-def _feature_replay(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    """With a loss of its own, since it keeps the classes met: Avalanche's default is one for all strategies."""
-    from avalanche.training.losses import MaskedCrossEntropy
-
-    most = min(options.get("mem_size", 200), len(member.stream.phases[0].examples))
-    key, width = "strategy.avalanche.options.batch_size_mem", options.get("batch_size_mem", 10)
-    require(width <= most, key, width, f"at most {most}, what there is in memory: it would wait forever for more")
-
-    member.features()
-    return {"model": member.network, "last_layer_name": "head", "criterion": MaskedCrossEntropy()}
-
-
-def _generative(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    shape = list(member.data.train.inputs.shape[1:])
-    wanted = f"images [1, 28, 28], not {shape}: Avalanche's generator knows no others"
-    require(shape == [1, 28, 28], "environment.source", member.data.name, wanted)
-    return {"model": member.network}
-
-
-def _width(member: Member) -> int:
-    """Of the features."""
-    member.features()
-    return member.network.head.in_features
-
-
-def _gss(member: Member, options: dict[str, Any]) -> dict[str, Any]:
-    return {"model": _model(member), "input_size": list(member.data.train.inputs.shape[1:])}
-
-
-_MEANS = "knows its class means at the end of a phase alone"
-_UNTOLD = ("domain", "class")
-"""The scenarios in which a network is not told the task."""
-_NETWORK = {"plain": False, "scenarios": _UNTOLD}
-"""Of strategies that take the network apart."""
-
-_ONLINE = ("phase", "batch")
-
-WAYS = {
-    "BiC": Way(_bic, plain=False, scenarios=("class",), own_data=True),
-    "CWRStar": Way(lambda member, options: {"model": _model(member), "cwr_layer_name": None}),
-    "CoPE": Way(_cope, **_NETWORK, experiences=("batch",), answer=_nearest_prototype),
-    "Cumulative": Way(own_data=True),
-    "DER": Way(scenarios=_UNTOLD, experiences=_ONLINE),
-    "ER_ACE": Way(experiences=_ONLINE),
-    "ER_AML": Way(_er_aml, **_NETWORK),
-    "FeatureReplay": Way(_feature_replay, **_NETWORK),
-    "GDumb": Way(own_data=True),
-    "GSS_greedy": Way(_gss, scenarios=_UNTOLD, experiences=_ONLINE),
-    "GenerativeReplay": Way(_generative, **_NETWORK),
-    "ICaRL": Way(_icarl, plain=False, scenarios=("class",), own_data=True, curves=_MEANS),
-    "JointTraining": Way(own_data=True),
-    "LFL": Way(_lfl),
-    "MER": Way(experiences=_ONLINE),
-    "MIR": Way(experiences=_ONLINE),
-    "Naive": Way(experiences=_ONLINE),
-    "PackNet": Way(_packed, plain=False, scenarios=("task",), curves="prunes inside a phase, and must not be looked at there"),
-    "Replay": Way(experiences=_ONLINE),
-    "SCR": Way(_scr, **_NETWORK, curves=_MEANS),
-    "StreamingLDA": Way(_slda, **_NETWORK, experiences=_ONLINE),
-}
