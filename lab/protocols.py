@@ -20,8 +20,8 @@ from lab.memory import Balanced, Reservoir, require_room
 from lab.seeding import derive, generator, integers, uniform
 
 if TYPE_CHECKING:
-    from lab.engine import Member
     from lab.learner import ContinualLearner
+    from lab.member import Member
 
 __all__ = [
     "FISHER_ESTIMATORS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Phase", "Reservoir", "Steps",

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lab.engine import Member, member_of, own_generators
+from lab.engine import member_of, own_generators
 from lab.errors import UserError
 from lab.experiment import Experiment
+from lab.member import Member
 from lab.plan import Plan
 from lab.report.summary import cell_name
 from lab.results import load

@@ -9,7 +9,9 @@ from lab.config import CONF, build
 from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.plan import Plan
+from lab.progress import Progress
 from lab.protocols import SCENARIOS, Strategy
+from lab.results import load
 from lab.testing import composed, shipped
 from lab.testing.miniature import checkpoint, fit, restored
 
@@ -103,3 +105,19 @@ def serves(experiment):
     fit(resumed, restored(resumed, checkpoint(stopped, fit(stopped, until=inside))))
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_engine_serves_where_it_claims_and_is_refused_elsewhere(configuration, tmp_path):
+    """By whole runs, with finite results."""
+    pytest.importorskip("avalanche")
+    config = configuration | {"paths": {"runs": str(tmp_path)}, "plan": configuration["plan"] | {"processes": 1}}
+    for version in versions(config):
+        stream = build("environment", version["environment"]).stream(0)
+        told = all(phase.announced for phase in stream.phases)
+        engine = composed("strategy=avalanche", *([] if told else ["strategy.experiences=batch"]))["strategy"]
+        if not told:
+            with pytest.raises(UserError, match="announces no boundaries"):
+                Experiment(version | {"strategy": composed("strategy=avalanche")["strategy"]})
+        results = load(Experiment(version | {"strategy": engine}).run(Progress("a test", show=False)))
+        assert not np.isnan(results.accuracy[:, -1]).any()
+        assert (results.online_accuracy is not None) == stream.prequential
