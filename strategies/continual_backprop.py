@@ -84,18 +84,19 @@ class ContinualBackprop(Strategy):
             count = state["count"].double().unsqueeze(1)
             scale = factor(torch.minimum(self._buffers[f"age_{n}"], count) + 1) / factor(count + 1)
             scale = scale.to(self.due.dtype)
-            for name in layer.incoming:
-                own = scale.view(*scale.shape, *[1] * (learner.population.leaves[name].dim() - 2))
-                scales[name] = torch.minimum(own, scales[name]) if name in scales else own
-            scales[layer.outgoing] = scale.unsqueeze(1)
+            weights, *biases = layer.incoming
+            # As [in, out], the order in which weights lie in memory.
+            scales[weights] = torch.minimum(scales[weights].mT, scale.unsqueeze(1)).mT if n else scale.unsqueeze(2)
+            scales |= dict.fromkeys(biases, scale) | {layer.outgoing: scale.unsqueeze(1)}
         return scales
 
     def after_step(self, learner, batch):
         takes_part, shares = batch.taking_part(), batch.shares(learner.population.precise)
         for n, layer in enumerate(self.layers):
             utility, age = self._buffers[f"utility_{n}"], self._buffers[f"age_{n}"]
+            outgoing = learner.population.leaves[layer.outgoing]
             size = learner.activations[layer.path].detach().abs().to(shares.dtype)
-            contribution = torch.einsum("mb,mbh->mh", shares, size) * learner.population.leaves[layer.outgoing].abs().sum(1)
+            contribution = torch.einsum("mb,mbh->mh", shares, size) * torch.linalg.vector_norm(outgoing, 1, 1)
             utility.copy_(torch.where(takes_part.unsqueeze(1), torch.lerp(contribution, utility, self.decay), utility))
             age.add_(takes_part.unsqueeze(1))
             mature = age > self.maturity
