@@ -103,16 +103,19 @@ def try_out(experiment: Experiment) -> None:
 
 def train_members(experiment: Experiment, places: list[int], plan: Plan, report: Report) -> Results:
     """Train some of a run's members, one after the other; those that are kept already are not trained again."""
-    parts, total = [], experiment.course(places, 1).total
+    parts, total, before = [], experiment.course(places, 1).total, 0
     for number, place in enumerate(places):
         path = experiment.folder / f"member-{experiment.seeds[place]}.ckpt"
         results = kept(path, experiment.digest)
+        before += total if results else 0
         if results is None:
             results = _trained(experiment, place, plan, lambda step, number=number: report(number * total + step))
             keep(results, path, experiment.digest)
         report((number + 1) * total)
         parts.append(results)
-    return in_turn(parts)
+    joined = in_turn(parts)
+    joined.cost["resumed_from_step"] = before or None
+    return joined
 
 
 def in_turn(parts: list[Results]) -> Results:
@@ -185,6 +188,8 @@ def kept(path: Path, digest: str) -> Results | None:
     Raises:
         UserError: it belongs to another cell than ``digest``.
     """
+    for part in path.parent.glob(f".{path.name}.*.part"):  # left by a process that was killed while it wrote
+        part.unlink()
     if not path.exists():
         return None
     try:

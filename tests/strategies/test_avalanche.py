@@ -215,6 +215,8 @@ def test_killed_inside_a_member_it_repeats_that_one_alone(tmp_path):
     resumed = load(trained(subject, tmp_path / "killed", plan={"processes": 1}))
     assert kept.stat().st_mtime_ns == when
     np.testing.assert_array_equal(resumed.accuracy, whole.accuracy)
+    assert resumed.cost["resumed_from_step"] == whole.cost["steps"]
+    assert whole.cost["resumed_from_step"] is None
 
 
 def test_its_results_and_its_name(tmp_path):
