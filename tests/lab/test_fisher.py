@@ -15,6 +15,7 @@ from lab.testing.miniature import Miniature, fit, small_learner
 SEEDS = [3, 8]
 MAKES = {
     "linear": lambda outputs: MLP((1, 8, 8), outputs, width=7, depth=2, activation="tanh"),
+    "dropout": lambda outputs: MLP((1, 8, 8), outputs, width=7, depth=1, dropout=0.5),
     "convolution": lambda outputs: CNN((1, 8, 8), outputs, width=4),
 }
 
@@ -24,6 +25,9 @@ def after_a_task(kind="linear", scenario="class", outputs="all", strategies=(), 
     make = partial(MAKES[kind], 2 if scenario == "domain" else 4)
     learner = small_learner(SEEDS, make, strategies, environment=Miniature(scenario), stack=stack, outputs=outputs)
     fit(learner, until=next(n for n, span in enumerate(learner.course.spans) if span.phase == 1))
+    with torch.no_grad():
+        for leaf in learner.population.leaves.values():
+            leaf *= 2  # sure of some predictions, so that labels differ in what they weigh
     return learner, make
 
 
@@ -58,7 +62,7 @@ def brute(network, inputs, targets, active, estimator, drawn=None):
 def network_of(learner, m, make):
     network = make().double()
     network.load_state_dict(learner.population.member(m))
-    return network.double()
+    return network.double().eval()
 
 
 def assert_same(learner, found, m, expected):
@@ -93,7 +97,7 @@ def test_it_is_that_of_autograd_sample_by_sample(kind, scenario, outputs, estima
 @pytest.mark.parametrize("width", [None, 5])
 def test_batched_squares_the_gradient_of_a_batchs_mean_loss(width):
     """In the stream's order, the last batch as it is; null takes the training's batch size."""
-    learner, make = after_a_task()
+    learner, make = after_a_task("dropout")
     found, count = learner.fisher_information(0, "batched", width=width)
     for m in range(2):
         inputs, targets, _ = samples_of(learner, m)
