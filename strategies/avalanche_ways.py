@@ -253,6 +253,6 @@ WAYS = {
         _packed, masks=False, scenarios=("task",), needs_task=True, curves="prunes inside a phase, and must rest then"
     ),
     "Replay": Way(experiences=_ONLINE),
-    "SCR": Way(_scr, **_NETWORK, curves=_MEANS),
+    "SCR": Way(_scr, masks=False, scenarios=("class",), curves=_MEANS),
     "StreamingLDA": Way(_slda, **_NETWORK, experiences=_ONLINE),
 }
