@@ -145,10 +145,14 @@ def _listed_strategies(words: list[str], own: list[str]) -> list[str]:
     from hydra.errors import HydraException
 
     chosen = [word for word in words if re.match("(strategy|experiment)=", word)]
-    begun = GlobalHydra.instance().is_initialized()
     try:
-        if any(len(elements(word)) > 1 for word in chosen):
+        values = [elements(word) for word in chosen]
+        if any(len(each) > 1 for each in values):
             return []
+        for word, (value,) in zip(chosen, values, strict=True):
+            if word.startswith("strategy="):
+                return [str(name) for name in (value if isinstance(value, list) else [value])]
+        begun = GlobalHydra.instance().is_initialized()
         with nullcontext() if begun else initialize_config_dir(str(CONF), version_base="1.3"):
             return list(compose("config", [*chosen, *own])["strategy"])
     except HydraException:

@@ -22,7 +22,7 @@ from lab.run import composed, explained, overrides
         (["strategy=[er,joint]", "strategy.memory=3"], "strategy.memory=3"),
         (["-m", "strategy=er,joint", "strategy.memory=3"], "strategy.memory=3"),
         (["-m", "strategy=er", "strategy.memory=3,4"], "strategy.er.memory=3,4"),
-        (["strategy=ero", "strategy.memory=3"], "strategy.memory=3"),
+        (["experiment=no_such", "strategy.memory=3"], "strategy.memory=3"),
     ],
 )
 def test_an_option_without_a_name_is_that_of_the_only_strategy(words, meant):
@@ -52,6 +52,7 @@ def test_a_users_own_strategy_is_known_by_its_file(tmp_path, monkeypatch):
     [
         (["strategy=er", "strategy.memroy=3"], "strategy.er.memroy: there is no such key. Did you mean strategy.er.memory?"),
         (["strategy=avalanche", "strategy.avalanch.name=EWC"], "strategy.avalanche.avalanch.name: there is no such key."),
+        (["strategy=ero", "strategy.memory=3"], "strategy=ero: there is none. Did you mean er?"),
         (["strategy=er", "strategy.er.memroy=3"], "Did you mean strategy.er.memory?"),
         (["strategy=er", "strategy.joint.memory=3"], "joint is not among the strategies; choose it, strategy=joint"),
         (
