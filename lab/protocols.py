@@ -239,7 +239,7 @@ class Strategy(Method, nn.Module):
         return None
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """What is worth knowing of how the method worked, at the end of a run: named figures, each ``[M]``; NaN is undefined."""
+        """What is worth knowing of how it worked, at the end of a run: named figures, each ``[M]``; NaN is undefined."""
         return {}
 
     def state_bytes(self) -> int:

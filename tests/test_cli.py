@@ -298,7 +298,7 @@ def test_unknown_commands(monkeypatch, capsys):
     [
         ("lab ", "run compare study report demo list dashboard doctor"),
         ("lab d", "demo dashboard doctor"),
-        ("lab run strategy=e", "strategy=er"),
+        ("lab run strategy=na", "strategy=naive"),
         ("lab run environment.tas", "environment.tasks="),
     ],
 )

@@ -85,7 +85,7 @@ def test_split_over_processes_or_not_the_members_are_the_same(tmp_path):
         assert forked(lambda config=config: train(config)) == 0
         folders[processes] = Experiment(config).folder
     together, parts = end(folders[1]), [end(folders[2] / f"part-{number}") for number in (0, 1)]
-    assert any("reservoir" in name for name in together)
+    assert any("slots" in name for name in together)
     for name in (name for name, value in together.items() if value.dim()):
         assert_members_close(name, together[name], parts[0][name], [0, 2])
         assert_members_close(name, together[name], parts[1][name], [1])

@@ -70,7 +70,7 @@ def test_two_memories_of_one_learner_draw_numbers_of_their_own():
     learner = Experiment(small(STEPS, "strategy=er", "seeds=2")).learner([0, 1], Plan(True, 1, 1, 2, ""))
     other = ER(500)
     other.setup(learner)
-    assert not torch.equal(learner.strategies[0].reservoir.keys, other.reservoir.keys)
+    assert not torch.equal(learner.strategies[0].store.keys, other.store.keys)
 
 
 def test_a_run_is_over_at_the_end_of_its_course_or_when_nobody_is_left():

@@ -39,7 +39,8 @@ STRATEGIES = strategies()
 def traps(name: str):
     """Two steps drawn at random (the same at each run of this test), and a task's end."""
     steps = random.Random(name).sample(range(2, 3 * STEPS), 2)
-    return [in_call(ContinualLearner, "step", step, after=step % 2 == 0) for step in steps] + [in_call(ContinualLearner, "end", 1)]
+    inside = [in_call(ContinualLearner, "step", step, after=step % 2 == 0) for step in steps]
+    return [*inside, in_call(ContinualLearner, "end", 1)]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
