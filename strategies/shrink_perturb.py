@@ -32,8 +32,8 @@ class ShrinkPerturb(Strategy):
 
     ``shrink`` (lambda) in [0, 1] and ``perturb`` (sigma') from 0 on: a number, a list of one a member, or null for .6 and .1
     at tasks, .9999 and .005 at steps. Running statistics of normalisation layers and the optimiser's momentum stay as they are
-    (``reset_optimizer=true`` forgets the latter). Noise at every step is a random number for each parameter, which can cost more than
-    the rest of the step.
+    (``reset_optimizer=true`` forgets the latter). Noise at every step is a random number for each parameter, which can cost
+    more than the rest of the step.
     """
 
     def __init__(
