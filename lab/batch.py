@@ -90,6 +90,8 @@ def _weights_of(samples: Batch | Steps) -> Tensor:
 def _joined_weights(own: Tensor, others: Tensor, balance: float | Tensor | None) -> Tensor:
     if balance is not None:
         own, others = shares_of(own) * balance, shares_of(others) * (1 - balance)
+    else:  # what was balanced before counts as much as it has samples; by exactly 1 where weights are 0 and 1
+        own = own * ((own > 0).sum(-1, keepdim=True) / own.sum(-1, keepdim=True).clamp(min=1e-12))
     return torch.cat([own, others], -1)
 
 

@@ -23,7 +23,7 @@ from lab.stream import Block, Course
 
 HOOKS = ("extend", "gates", "units", "criterion", "loss", "gradient", "update_scale", "after_step", "predict")
 """Of strategies, in a step and in evaluation."""
-ONE_ALONE = ("criterion", "predict")
+ONE_ALONE = ("units", "criterion", "predict")
 """Hooks whose answer takes another's place, so that of all strategies one may have it."""
 
 
@@ -237,8 +237,11 @@ class ContinualLearner(Services, LightningModule):
             self._test_before(batch, logits)
 
     def _test_before(self, batch: Batch, logits: Tensor) -> None:
-        """Score the stream's samples by the logits they got before they were trained on."""
-        right = self._right(self._among_units(batch, logits), batch.targets)[:, : batch.current]
+        """Score the stream's samples by the logits they got before they were trained on.
+
+        Among the units that `outputs=` says: a strategy's own choice may have been made by looking at the labels.
+        """
+        right = self._right(_among(self.answered(batch), logits), batch.targets)[:, : batch.current]
         counted = (batch.weights_or_ones()[:, : batch.current] > 0).float()
         tasks = batch.tasks.expand_as(batch.examples)[:, : batch.current]
         self.right_before.scatter_add_(1, tasks, right * counted)
@@ -282,10 +285,7 @@ class ContinualLearner(Services, LightningModule):
 
     def _among_units(self, batch: Batch, logits: Tensor) -> Tensor:
         """Logits ``[M, B, ..., C]``, minus infinity at the units that a sample is not answered with in training."""
-        units = self.units_for(batch)
-        if units is None:
-            return logits
-        return logits.masked_fill(~units.view(*units.shape[:2], *[1] * (logits.dim() - 3), units.shape[-1]), -torch.inf)
+        return _among(self.units_for(batch), logits)
 
     @staticmethod
     def _right(logits: Tensor, targets: Tensor) -> Tensor:
@@ -299,8 +299,12 @@ class ContinualLearner(Services, LightningModule):
         return self._among_units(batch, logits).log_softmax(-1)
 
     def units_for(self, batch: Batch) -> Tensor | None:
-        """Bool ``[M, B, C]`` or ``[M, 1, C]``: the units each sample's loss runs over; None for all."""
-        for strategy in self._with["units"]:
+        """Bool ``[M, B, C]`` or ``[M, 1, C]``: the units each sample's loss runs over; None for all.
+
+        In a reading, a batch of which no sample is current, those that `outputs=` says: who chooses by the company that a
+        sample is met in has nothing to say there.
+        """
+        for strategy in self._with["units"] if batch.current else ():
             return strategy.units(self, batch)
         return self.answered(batch)
 
@@ -308,6 +312,13 @@ class ContinualLearner(Services, LightningModule):
         """The units that the scenario and ``outputs=`` say, bool ``[M, B, C]`` or ``[M, 1, C]``; None for all."""
         of_own_task = self.evaluation.scenario == "task" or self._only("current")
         return self.reader.units_of(batch.tasks) if of_own_task else self._units
+
+
+def _among(units: Tensor | None, logits: Tensor) -> Tensor:
+    """Logits ``[M, B, ..., C]``, minus infinity at other than these units, ``[M, B, C]`` or ``[M, 1, C]``; None for all."""
+    if units is None:
+        return logits
+    return logits.masked_fill(~units.view(*units.shape[:2], *[1] * (logits.dim() - 3), units.shape[-1]), -torch.inf)
 
 
 def overrides(strategy: Strategy, hook: str) -> bool:

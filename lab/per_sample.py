@@ -64,7 +64,7 @@ def _add_samples(sums: dict[str, Tensor], leaves: dict, value: Tensor, columns: 
     gradients = torch.autograd.grad(
         value, list(leaves.values()), chosen, retain_graph=True, is_grads_batched=True, allow_unused=True
     )
-    share = columns @ weight.T  # [n, M]
+    share = columns @ weight.T.to(columns.dtype)  # [n, M]
     for name, gradient in zip(leaves, gradients, strict=True):
         if gradient is not None:
             sums[name] += (of(gradient) * share.view(*share.shape, *[1] * (gradient.dim() - 2))).sum(0)

@@ -138,7 +138,7 @@ class Population(nn.Module):
                 if isinstance(module, ACTIVATIONS):
                     note = lambda _module, _inputs, out, path=path: shapes.update({path: tuple(out.shape[1:])})  # noqa: E731
                     hooks.callback(module.register_forward_hook(note).remove)
-            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=self.dtype))
+            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=next(self._skeleton[0].parameters()).dtype))
         if not shapes:
             kind = type(self._skeleton[0]).__name__
             raise UserError(f"network: {kind} has no activation modules (nn.ReLU, nn.Tanh, ...), whose units are needed here")

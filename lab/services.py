@@ -54,7 +54,7 @@ class Services:
     def of_each_class(self, count: int) -> Balanced:
         """An empty memory for ``count`` samples of each class of each task, drawn from the task when it has ended."""
         streams, units = self.course.streams, self.course.streams[0].outputs
-        pairs = max(sum(int((task.labels >= 0).sum()) for task in stream.tasks) for stream in streams)
+        pairs = max(sum(len(task.labels[task.labels >= 0].unique()) for task in stream.tasks) for stream in streams)
 
         def pair(examples: Tensor, tasks: Tensor) -> Tensor:
             targets = self.reader.targets_of(examples, tasks)

@@ -45,7 +45,7 @@ class ERACE(Strategy):
         everything = torch.ones(shape, dtype=torch.bool, device=batch.targets.device)
         answers = learner.answered(batch)
         of_each = torch.zeros_like(everything).scatter_(2, batch.targets.clamp(min=0).unsqueeze(2), True)
-        counted = batch.weights_or_ones()[:, : batch.current, None] > 0
+        counted = ((batch.weights_or_ones() > 0) & (batch.targets >= 0))[:, : batch.current].unsqueeze(2)
         present = (of_each[:, : batch.current] & counted).any(1, keepdim=True)
         replayed = torch.arange(batch.width, device=batch.targets.device).view(1, -1, 1) >= batch.current
         # Padding has its own class too, or its loss, which counts nothing, would be infinite.

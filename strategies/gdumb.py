@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from lab.protocols import Balanced, Data, Strategy, Stream, require_room, whole
+from lab.protocols import Balanced, Data, Strategy, Stream, require, require_room, whole
 
 
 class GDumb(Strategy):
@@ -27,7 +27,8 @@ class GDumb(Strategy):
 
     def __init__(self, memory: int = 500, same: bool = False):
         super().__init__()
-        self.memory, self.same = whole("strategy.gdumb.memory", memory, 1), bool(same)
+        self.memory, self.same = whole("strategy.gdumb.memory", memory, 1), same
+        require(isinstance(same, bool), "strategy.gdumb.same", same, "true or false")
 
     def check(self, stream, data):
         require_room("strategy.gdumb.memory", self.memory, stream.outputs)
@@ -41,7 +42,7 @@ class GDumb(Strategy):
         for k, phase in enumerate(stream.phases):
             memory.offer(phase.examples.unsqueeze(0), phase.tasks.unsqueeze(0), None, torch.tensor([k]))
             examples, tasks, filled = (part[0] for part in memory.contents())
-            phases.append(replace(phase, examples=examples[filled], tasks=tasks[filled]))
+            phases.append(replace(phase, examples=examples[filled], tasks=tasks[filled], ordered=False))
         return replace(stream, phases=tuple(phases), prequential=False)
 
     def setup(self, learner):

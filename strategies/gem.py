@@ -28,7 +28,7 @@ is the same.
 
 import torch
 
-from lab.protocols import Strategy, flatten, strength, unflatten, whole
+from lab.protocols import Strategy, flatten, number, strength, unflatten, whole
 
 DELTAS = [10 ** (-2 - 4 * n / 15) for n in range(16)]
 
@@ -51,7 +51,7 @@ class GEM(Strategy):
         super().__init__()
         self.per_task = whole("strategy.gem.per_task", per_task, 1)
         self.memory_strength = strength("strategy.gem.memory_strength", memory_strength)
-        self.ridge, self.sweeps = strength("strategy.gem.ridge", ridge), whole("strategy.gem.sweeps", sweeps, 1)
+        self.ridge, self.sweeps = number("strategy.gem.ridge", ridge), whole("strategy.gem.sweeps", sweeps, 1)
 
     def announcement(self, members, parameters):
         each = members * parameters * 4

@@ -24,7 +24,7 @@ step out of the space that is left.
 import torch
 from torch import nn
 
-from lab.protocols import Strategy, UserError, strength, whole
+from lab.protocols import Strategy, UserError, number, strength, whole
 
 
 class GPM(Strategy):
@@ -43,14 +43,16 @@ class GPM(Strategy):
     def __init__(self, threshold: float | list = 0.97, growth: float = 0.003, samples: int = 300):
         super().__init__()
         self.threshold = strength("strategy.gpm.threshold", threshold, most=1)
-        self.growth = strength("strategy.gpm.growth", growth, most=1)
+        self.growth = number("strategy.gpm.growth", growth, most=1.0)
         self.samples = whole("strategy.gpm.samples", samples, 1)
 
     def setup(self, learner):
         self.layers = {path: Layer(learner.population, path, layer) for path, layer in layers_of(learner.population).items()}
         self.register_buffer("eps", learner.value("strategy.gpm.threshold", self.threshold))
         for layer in self.layers.values():
-            self.register_buffer(layer.basis, torch.zeros(learner.members, layer.inputs, layer.inputs))
+            self.register_buffer(
+                layer.basis, torch.zeros(learner.members, layer.inputs, layer.inputs, dtype=learner.population.precise)
+            )
 
     def gradient(self, learner, batch):
         if learner.phase == 0:

@@ -24,6 +24,7 @@ class LabelsTrick(Strategy):
         shape = (*batch.targets.shape, learner.evaluation.seen.shape[2])
         nothing = torch.zeros(shape, dtype=torch.bool, device=batch.targets.device)
         own = nothing.scatter(2, batch.targets.clamp(min=0).unsqueeze(2), True)
-        present = (own & (batch.weights_or_ones() > 0).unsqueeze(2)).any(1, keepdim=True)
+        counted = (batch.weights_or_ones() > 0) & (batch.targets >= 0)
+        present = (own & counted.unsqueeze(2)).any(1, keepdim=True)
         # What weighs nothing has its own class all the same, since an infinite loss times 0 would be none.
         return present | own

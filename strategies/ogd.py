@@ -56,7 +56,9 @@ class OGD(Strategy):
     def setup(self, learner):
         self.share = self.most // max(1, len(learner.course.phases) - 1)
         parameters = sum(leaf[0].numel() for leaf in learner.population.leaves.values())
-        self.register_buffer("directions", torch.zeros(learner.members, self.most, parameters))
+        self.register_buffer(
+            "directions", torch.zeros(learner.members, self.most, parameters, dtype=learner.population.precise)
+        )
 
     def gradient(self, learner, batch):
         if learner.phase == 0:

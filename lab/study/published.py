@@ -54,6 +54,8 @@ class Row:
     mean: float
     error: float
     """Standard error over seeds; NaN below two."""
+    lost: int = 0
+    """Seeds that have no value: diverged, say. The mean is over the others, and agrees with nothing."""
 
     @property
     def bound(self) -> float:
@@ -64,7 +66,9 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """``agrees``, ``agrees (weak evidence)``, ``differs``, or ``one seed``: no error, no verdict."""
+        """``agrees``, ``agrees (weak evidence)``, ``differs``, or why there is none: ``one seed``, or some without a value."""
+        if self.lost:
+            return f"{self.lost} without a value"
         if self.figure.error is None:
             return "agrees" if self.mean >= self.figure.mean else "differs"
         if math.isnan(self.bound):
@@ -135,10 +139,11 @@ def beside(published: Published, cells: list[Cell]) -> dict[str, Any]:
     for figure in published.figures:
         mine = next((cell for cell in cells if (cell.name, cell.place) == (figure.cell, figure.place)), None)
         values = np.array(list(mine.values(published.measure).values())) if mine else np.array([])
+        lost = int(np.isnan(values).sum())
         values = values[~np.isnan(values)]
         if len(values):
             error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-            rows.append(Row(figure, len(values), float(values.mean()), error).kept())
+            rows.append(Row(figure, len(values), float(values.mean()), error, lost).kept())
     return {"source": published.source, "measure": published.measure, "figures": rows}
 
 

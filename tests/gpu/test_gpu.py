@@ -12,7 +12,7 @@ from lab.protocols import Strategy
 from lab.results import load
 from lab.run import composed
 from lab.stream import Blocks
-from lab.testing import shipped
+from lab.testing import Subject, shipped
 from lab.training import checkpoints
 
 pytestmark = [
@@ -55,7 +55,9 @@ STRATEGIES = shipped(Strategy)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_step_waits_for_nothing(strategy):
     """CUDA's own check: in a step, any operation that makes the host wait raises."""
-    trained([f"strategy={strategy}", "optimizer=adamw"], "cuda", sync="error")
+    scenario = Subject.of(f"strategy={strategy}").scenarios()[0]
+    words = ["environment=split", "environment.source=digits", f"environment.scenario={scenario}"]
+    trained([f"strategy={strategy}", "optimizer=adamw", *words], "cuda", sync="error")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

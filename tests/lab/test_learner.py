@@ -14,6 +14,7 @@ from lab.protocols import Data, Examples, Strategy, Stream, Task, phase_per_task
 from lab.stream import Blocks, Budget
 from lab.testing.miniature import Miniature, fit, fit_watched, small_learner, small_network
 from strategies.er import ER
+from strategies.labels_trick import LabelsTrick
 
 SEEDS = [3, 8]
 
@@ -297,13 +298,22 @@ class Prequential(Miniature):
         return replace(super().stream(seed), prequential=True)
 
 
-@pytest.mark.parametrize("scenario", ["domain", "class"])
-@pytest.mark.parametrize("strategies", [(), (0.3,)], ids=["plain", "replay that weighs"])
+@pytest.mark.parametrize(
+    ("scenario", "strategies"),
+    [
+        ("domain", lambda: ()),
+        ("class", lambda: ()),
+        ("domain", lambda: (ER(memory=6, balance=0.3),)),
+        ("class", lambda: (ER(memory=6, balance=0.3),)),
+        ("class", lambda: (LabelsTrick(),)),
+    ],
+    ids=["domain", "class", "domain, replay that weighs", "class, replay that weighs", "class, units chosen by the labels"],
+)
 def test_prequential_accuracy_is_that_before_each_step(scenario, strategies):
     learner = small_learner(
         SEEDS,
         partial(MLP, (1, 8, 8), 4, width=16, depth=1),
-        tuple(ER(memory=6, balance=balance) for balance in strategies),
+        strategies(),
         environment=Prequential(scenario),
     )
     right, met = torch.zeros(2, 2), torch.zeros(2, 2)

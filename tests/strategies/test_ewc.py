@@ -1,13 +1,10 @@
 """Elastic weight consolidation: the gradient in a third task, against autograd of the literal loss with a penalty for each task
 before. How F is estimated is tested in `tests/lab/test_fisher.py`."""
 
-import ast
-from pathlib import Path
 
 import pytest
 import torch
 
-import strategies.ewc
 from lab.errors import UserError
 from lab.networks import MLP
 from lab.protocols import Examples, Strategy
@@ -139,14 +136,3 @@ def test_all_labels_of_a_sequence_at_once_are_refused():
     EWC(fisher="empirical").check(None, tagged)
     with pytest.raises(UserError, match=r"strategy\.ewc\.fisher=exact"):
         EWC().check(None, tagged)
-
-
-def test_it_is_written_in_45_lines():
-    """Without docstrings, comments and blank lines."""
-    source = Path(strategies.ewc.__file__).read_text()
-    skipped = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
-            skipped |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    lines = [line.strip() for number, line in enumerate(source.splitlines(), 1) if number not in skipped]
-    assert sum(bool(line) and not line.startswith("#") for line in lines) <= 45

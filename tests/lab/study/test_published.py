@@ -50,6 +50,14 @@ def test_what_was_run_stands_beside_what_was_published():
     assert table[-1] == "1 of 1 agree."
 
 
+def test_a_cell_that_lost_seeds_agrees_with_nothing():
+    published = published_of(SECTION, "accuracy", ["er", "naive"], [])
+    lost = results([0.9, 0.9, np.nan], "strategy=er", diverged=[None, None, 7], cell="er")
+    (row,) = beside(published, cells_of([Run(Path("er"), lost, "er")]))["figures"]
+    assert (row["seeds"], row["measured"], row["verdict"]) == (2, 0.9, "1 without a value")
+    assert lines({"source": "x", "measure": "accuracy", "figures": [row]})[-1] == "0 of 1 agree."
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
