@@ -1,5 +1,7 @@
 """What strategies ask of the learner: old networks, hidden layers, gates, samples of a phase, gradients of their own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -139,11 +141,14 @@ class Opinionated(Strategy):
 
 def test_a_strategy_may_choose_units_replace_the_loss_and_the_answers():
     learner = small_learner([3], strategies=(Opinionated(),), environment=Miniature("class"))
-    batch = next(learner.samples(0, width=4))
+    batch = replace(next(learner.samples(0, width=4)), current=4)
     logits = learner.population(batch.inputs)
     own = logits.masked_fill(~learner.reader.units_of(batch.tasks), -torch.inf)
     expected = nn.functional.cross_entropy(own[0], batch.targets[0], reduction="none")
     torch.testing.assert_close(learner.losses(batch, logits)[0], expected / 2)
+    reading = replace(batch, current=0)  # no sample is met in it: `outputs=all` decides
+    everything = nn.functional.cross_entropy(logits[0], batch.targets[0], reduction="none")
+    torch.testing.assert_close(learner.cross_entropy(reading, logits)[0], everything)
     fit(learner)
     right = [
         (learner.reader.test_targets[stream.tasks[t].test] == 3).float().mean()
