@@ -14,7 +14,7 @@ Leaves = Mapping[str, Tensor]
 def flatten(tensors: Leaves, leaves: Leaves) -> Tensor:
     """One row for each member, ``[M, P]``: ``tensors`` of the shapes of ``leaves``, one leaf's behind the other's, each in the
     order in which the leaf lies in memory (weights of linear layers are stored transposed)."""
-    return torch.cat([_in_memory(tensors[name], leaf).flatten(1) for name, leaf in leaves.items()], 1)
+    return torch.cat([_in_memory(tensors[name], leaf).reshape(len(leaf), -1) for name, leaf in leaves.items()], 1)
 
 
 def unflatten(rows: Tensor, leaves: Leaves) -> dict[str, Tensor]:
@@ -28,12 +28,17 @@ def unflatten(rows: Tensor, leaves: Leaves) -> dict[str, Tensor]:
 
 def products(a: Leaves, b: Leaves) -> Tensor:
     """Each member's inner product over all leaves of ``a``, ``[M]``."""
-    return sum((value * b[name]).sum(tuple(range(1, value.dim()))) for name, value in a.items())
+    return sum((value * b[name]).sum(_own(value)) if value.dim() > 1 else value * b[name] for name, value in a.items())
 
 
 def squares(a: Leaves) -> Tensor:
     """``products(a, a)``, without a place for the squares: a quarter of the time."""
-    return sum(torch.linalg.vector_norm(value, dim=tuple(range(1, value.dim()))) ** 2 for value in a.values())
+    return sum(torch.linalg.vector_norm(v, dim=_own(v)) ** 2 if v.dim() > 1 else v**2 for v in a.values())
+
+
+def _own(value: Tensor) -> tuple[int, ...]:
+    """The axes behind the members'. Where there are none, torch would reduce over all: members over each other."""
+    return tuple(range(1, value.dim()))
 
 
 def _in_memory(tensor: Tensor, leaf: Tensor) -> Tensor:

@@ -97,9 +97,9 @@ class ContinualLearner(Services, LightningModule):
     def training_step(self, block: Block, _index: int) -> None:
         if block.start == 0:
             self.measure(0, -1, False)
+        self._prepare(block)
         if block.begins:
             self.begin(block.phase)
-        self._prepare(block)
         self.advance(block, self._stepper())
         if block.ends:
             self.end(block.phase)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lab.population import Population
+from lab.population import Population, RunTwiceError
 
 AT_ONCE = 2**24
 """Numbers in the per-sample gradients that are held at one time."""
@@ -89,7 +89,7 @@ def _of_linear_layers(
     }
     try:
         logits, into = population.traced(inputs, probes, gates)
-    except RuntimeError:
+    except RunTwiceError:
         return None
     if any(value.dim() != 3 for value in into.values()):
         return None

@@ -19,6 +19,10 @@ _DOT = "/"  # parameter names of a module may not contain dots
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.SiLU)
 
 
+class RunTwiceError(UserError):
+    """A layer is run more than once for each sample, where what goes into it is asked for."""
+
+
 class Population(nn.Module):
     """``population(inputs [M, B, ...]) -> logits [M, B, ..., C]``, every member on its own inputs.
 
@@ -235,7 +239,7 @@ class Population(nn.Module):
         def hook(path: str) -> Callable:
             def changed(_module: nn.Module, given: tuple[Tensor, ...], put: Tensor) -> Tensor:
                 if path in into:
-                    raise RuntimeError(f"layer {path} is run more than once")
+                    raise RunTwiceError(f"network: layer {path} is run more than once")
                 into.update({path: given[0]} if path in probes else {})
                 put = put + probes[path].to(put.dtype) if path in probes else put
                 put = put * gates[path].to(put.dtype) if path in gates else put

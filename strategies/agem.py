@@ -52,11 +52,8 @@ class AGEM(Strategy):
 
     def _reference_batch(self, learner, count):
         """``count`` different samples from memory, fewer where it holds fewer."""
-        examples, tasks, filled = self.store.contents()
-        lots = learner.draw(self.keys, self.store.capacity).masked_fill(~filled, 2)
-        chosen = lots.topk(min(count, self.store.capacity), largest=False).indices
-        there = filled.gather(1, chosen)
-        return learner.replay(examples.gather(1, chosen), tasks.gather(1, chosen), there.float())
+        examples, tasks, valid = self.store.distinct(count, learner.draw(self.keys, self.store.capacity))
+        return learner.replay(examples, tasks, valid.float())
 
     def after_step(self, learner, batch):
         if not self.store.at_end:

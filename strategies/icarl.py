@@ -95,7 +95,8 @@ class ICaRL(Strategy):
         if learner.phase > 0:
             learner.count(forward=batch.width)
             targets = torch.where(met[-2], torch.sigmoid(self.old(batch.inputs) / self.temperature), targets)
-        return (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * met[-1]).sum(2)
+        losses = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * met[-1]).sum(2)
+        return losses * (batch.targets >= 0)  # what has no label says nothing of the new classes
 
     # --- exemplars ----------------------------------------------------------------------------------------------------
 

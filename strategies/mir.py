@@ -10,6 +10,8 @@ with alpha the optimiser's learning rate: theta_v is a plain gradient step, what
 with the best loss so far is not here. The loss is one mean over current and replayed samples.
 """
 
+from dataclasses import replace
+
 import torch
 
 from lab.protocols import Strategy, invalid, whole
@@ -19,8 +21,8 @@ class MIR(Strategy):
     """Replay of the samples most interfered with, from a reservoir of ``memory`` samples a member.
 
     Args:
-        candidates: drawn from the memory in each step, of which the worst are replayed.
-        replay: samples a step; null: as many as the current batch.
+        candidates: different samples drawn from the memory in each step, of which the worst are replayed.
+        replay: samples a step; null: as many as the current batch, and no more than candidates.
     """
 
     def __init__(self, memory: int = 500, candidates: int = 50, replay: int | None = None):
@@ -32,6 +34,7 @@ class MIR(Strategy):
 
     def setup(self, learner):
         self.store = learner.reservoir(self.memory)
+        self.register_buffer("keys", learner.keys("mir"))
 
     def extend(self, learner, batch):
         found = learner.replay(*self._drawn(learner))
@@ -41,12 +44,17 @@ class MIR(Strategy):
         for name, leaf in learner.population.leaves.items():
             alpha = rate.view(-1, *[1] * (leaf.dim() - 1)).to(leaf) if isinstance(rate, torch.Tensor) else rate
             state[name] = leaf.detach() - alpha * gradient[name]
-        worst = self._interference(learner, found, state).topk(min(self.replay or batch.current, self.candidates)).indices
-        picked = (part.gather(1, worst) for part in (found.examples, found.tasks, found.weights))
-        return batch.join(learner.replay(*picked))
+        harm = self._interference(learner, found, state).masked_fill(found.weights == 0, -torch.inf)
+        worst = harm.topk(min(self.replay or batch.current, found.width)).indices
+        examples, tasks, weights = (part.gather(1, worst) for part in (found.examples, found.tasks, found.weights))
+        # As they were scored: read again, they would be augmented otherwise.
+        member = torch.arange(len(worst), device=worst.device).unsqueeze(1)
+        inputs, targets = (part[member, worst] for part in (found.inputs, found.targets))
+        return batch.join(replace(found, inputs=inputs, targets=targets, examples=examples, tasks=tasks, weights=weights))
 
     def _drawn(self, learner):
-        examples, tasks, valid = self.store.draw(self.candidates, learner.clock)
+        lots = learner.draw(self.keys, self.store.capacity)
+        examples, tasks, valid = self.store.distinct(self.candidates, lots)
         return examples, tasks, valid.float()
 
     @torch.no_grad()

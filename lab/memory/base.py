@@ -72,6 +72,13 @@ class Memory(nn.Module):
         """As :meth:`draw_and_add`, of what is kept now; nothing is offered."""
         return self._drawn_at(steps.clock, count)
 
+    def distinct(self, count: int, lots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``count`` different samples for each member, those of the lowest ``lots`` ``[M, K]`` in [0, 1): examples, tasks and
+        validity, each ``[M, count]``; where fewer are kept the rest are not valid."""
+        examples, tasks, filled = self.contents()
+        chosen = lots.masked_fill(~filled, 2).topk(min(count, self.capacity), largest=False).indices
+        return examples.gather(1, chosen), tasks.gather(1, chosen), filled.gather(1, chosen)
+
     def _drawn_at(self, clock: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """``count`` samples at each of the clocks ``[M, S]``."""
         numbers = self.filled().cumsum(1)

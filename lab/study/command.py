@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _list(given: argparse.Namespace, words: list[str]) -> None:
-    if words or given.extend or given.jobs:
+    if words or given.extend or given.jobs or given.published:
         raise UserError("lab study: name the study that is meant; without a name it lists them all")
     rows = list(_rows())
     if given.json:
@@ -53,11 +53,24 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
 
     study, runs = question.find(given.name), Path(given.runs).expanduser()
     check_words(study, words)
+    if given.published:
+        _print_beside(study, runs)
+        return
     record.refuse_changed(study, record.load(study))
     with locked(home(study, runs)):
         asking = Asking(study, runs, words, given.jobs)
         kept = asking.declared() if given.extend is None else asking.extended(given.extend)
         _publish(study, kept, runs, words, given.json)
+
+
+def _print_beside(study: Study, runs: Path) -> None:
+    """All that has been run so far beside what was published. It decides nothing, and is no look."""
+    from lab.study.running import found_beside
+
+    found = found_beside(study, runs)
+    if found is None:
+        raise UserError(f"--published: {study.path} does not say what was published")
+    print("\n".join(beside_lines(found)))
 
 
 @dataclass(frozen=True)
@@ -190,6 +203,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--runs", default="runs", help="folder of run directories (runs)")
     parser.add_argument("--jobs", type=int, help="cells at once (as many as there are cores for)")
     parser.add_argument("--extend", type=int, metavar="N", help="N fresh seeds for an undecided study, which alone decide")
+    parser.add_argument("--published", action="store_true", help="what has been run so far beside what others published")
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_intermixed_args(arguments)
     if given.name and "=" in given.name:

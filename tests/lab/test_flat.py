@@ -36,3 +36,9 @@ def test_a_stacked_gradient_is_flattened_as_it_lies_in_memory():
     weight = learner.population.leaves["head/weight"]
     row = flatten({"head/weight": weight}, {"head/weight": weight})
     assert torch.equal(row[1].detach(), weight[1].T.flatten().detach())
+
+
+def test_a_parameter_that_is_a_number_is_each_members_own():
+    leaves = {"scale": torch.tensor([2.0, float("nan")]), "weight": torch.tensor([[3.0, 1.0], [1.0, 1.0]])}
+    assert products(leaves, leaves)[0] == squares(leaves)[0] == 14
+    assert unflatten(flatten(leaves, leaves), leaves)["scale"][0] == 2

@@ -418,3 +418,18 @@ def test_a_real_study_of_seconds(tmp_path, monkeypatch, capfd):
     assert "mine: er: done" in err
     assert "6 seeds (seeds 0-5)" in out
     assert len(json.loads(Path("runs/studies/mine/.runs.json").read_text())["naive"]) == 1
+
+
+def test_what_there_is_beside_what_was_published_is_no_look(here, capfd):
+    here.study(published={"source": "somebody", "figures": {"er": [0.8, 0.01]}}, at_once=5)
+    assert lab(capfd, "mine", "--published")[0] == 2  # nothing has been run
+    status, out, err = lab(capfd, "mine")
+    assert (status, [len(seeds) for _, seeds in here.trained]) == (0, [5, 5, 5, 5])
+    assert err.count("published: somebody") == 2  # behind each portion
+    assert here.record()["published"]["figures"][0]["cell"] == "er"
+    status, again, _ = lab(capfd, "mine", "--published")
+    assert status == 0
+    assert again.strip() in out
+    assert len(here.record()["looks"]) == 1
+    here.study("other")
+    assert "does not say what was published" in lab(capfd, "other", "--published")[2]
