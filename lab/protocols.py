@@ -16,6 +16,7 @@ from lab.batch import Batch, Steps
 from lab.errors import UserError, fraction, invalid, number, one_of, require, strength, whole
 from lab.fisher import ESTIMATORS as FISHER_ESTIMATORS
 from lab.flat import flatten, products, squares, unflatten
+from lab.lags import Law, apportion, law
 from lab.memory import Balanced, Reservoir, require_room
 from lab.seeding import derive, generator, integers, uniform
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from lab.member import Member
 
 __all__ = [
-    "FISHER_ESTIMATORS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Phase", "Reservoir", "Steps",
-    "Strategy", "Stream", "Task", "UserError", "View", "derive", "flatten", "fraction", "generator", "integers", "invalid",
-    "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten",
-    "uniform", "whole",
+    "FISHER_ESTIMATORS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Law", "Phase", "Reservoir", "Steps",
+    "Strategy", "Stream", "Task", "UserError", "View", "apportion", "derive", "flatten", "fraction", "generator", "integers",
+    "invalid", "law", "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength",
+    "unflatten", "uniform", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
