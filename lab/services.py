@@ -12,13 +12,15 @@ from torch.nn import functional as F
 from lab.batch import Batch
 from lab.errors import UserError
 from lab.fisher import information
-from lab.memory import Balanced, Memory, Reservoir, Ring
+from lab.lags import Law
+from lab.memory import Balanced, Lagged, Memory, Reservoir, Ring
 from lab.per_sample import Objectives, summed_gradients
 from lab.quadratic import QuadraticPenalty
 from lab.seeding import generator, member_keys, uniform
 from lab.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from lab.encounters import Encounters
     from lab.population import Population
     from lab.reader import Reader
     from lab.stream import Course
@@ -35,6 +37,8 @@ class Services:
     members: int
     places: tuple[list[int], int]
     passes: dict[str, int]
+    phase: int
+    encounters: Encounters
     _memories: int
 
     def reservoir(self, capacity: int) -> Reservoir:
@@ -65,6 +69,12 @@ class Services:
         memory.at_end = True
         return memory
 
+    def lagged(self, capacity: int, law: Law, quotas: str = "even") -> Lagged:
+        """An empty memory of ``capacity`` samples for each member, filled when tasks end, whose draws follow a law of the time
+        since each task was new."""
+        tasks = len(self.course.streams[0].tasks)
+        return Lagged(self.seeds, capacity, tasks, law, quotas, self._purpose("lagged"))
+
     def _purpose(self, kind: str) -> str:
         self._memories += 1
         return f"{kind}/{self._memories}"
@@ -88,6 +98,11 @@ class Services:
         """Count samples of one member that went through the network for a strategy's own ends."""
         self.passes["forward"] += forward
         self.passes["backward"] += backward
+
+    def count_rehearsed(self, tasks: Tensor, taken: Tensor) -> None:
+        """Count as rehearsed samples of these tasks ``[M, R]``, those that are ``taken`` (bool): for a method that joins columns
+        of weight 0 and trains on them in a term of its own; others are counted by their weights."""
+        self.encounters.count(self.phase, tasks, taken)
 
     def value(self, key: str, given: float | list[float]) -> Tensor:
         """A hyperparameter that may be one number for each member of the run, as float ``[M]``.

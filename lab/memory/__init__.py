@@ -3,7 +3,8 @@
 from lab.memory.balanced import Balanced
 from lab.memory.base import Memory
 from lab.memory.grouped import require_room
+from lab.memory.lagged import Lagged
 from lab.memory.reservoir import Reservoir
 from lab.memory.ring import Ring
 
-__all__ = ["Balanced", "Memory", "Reservoir", "Ring", "require_room"]
+__all__ = ["Balanced", "Lagged", "Memory", "Reservoir", "Ring", "require_room"]

@@ -100,7 +100,12 @@ def offered(steps: Steps) -> Tensor | None:
 
 def packed(steps: Steps) -> Tensor:
     """Addresses of the current samples, int64 ``[M, S, B]``."""
-    return (steps.tasks[..., : steps.current] << _TASK) + steps.examples[..., : steps.current]
+    return addresses(steps.examples[..., : steps.current], steps.tasks[..., : steps.current])
+
+
+def addresses(examples: Tensor, tasks: Tensor) -> Tensor:
+    """Of examples ``[M, ...]`` met as ``tasks``, which broadcast."""
+    return (tasks << _TASK) + examples
 
 
 def unpacked(addresses: Tensor) -> tuple[Tensor, Tensor]:
