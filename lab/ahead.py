@@ -45,6 +45,7 @@ def works(learner: ContinualLearner, block: Block, frozen: Tensor | None = None)
     steps = of_stream
     for strategy in learner.strategies:
         steps = strategy.rehearse(learner, steps)
+    learner.encounters.count_steps(block.phase, steps, active.T)
     examples, tasks = steps.examples.unbind(1), steps.tasks.unbind(1)
     weights = None if steps.weights is None else steps.weights.unbind(1)
     precise = learner.population.precise

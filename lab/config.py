@@ -15,13 +15,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lab.errors import UserError, invalid, one_of, whole
+from lab.errors import UserError, invalid, number, one_of, whole
 
 _HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
 
 NOT_IN_DIGEST = ("seeds", "paths", "tracking", "data", "plan", "trainer", "checkpoint")
 """Sections that change neither what is computed nor what it means."""
+
+NEWER_OPTIONS = {"evaluation.criterion": 0.8}
+"""Options that came after the first runs, with the value at which a run is what it was without them: there they are no part of
+the cell, so that runs of an older lab are found again."""
 
 OWN_PACKAGES = ("lab", "strategies", "environments")
 
@@ -117,6 +121,7 @@ def check(config: dict) -> None:
     for key, value in (("epochs", config["epochs"]), ("steps", config["steps"])):
         if value is not None:
             whole(key, value, 1)
+    number("evaluation.criterion", config["evaluation"]["criterion"], 0, 1)
     if config["epochs"] is None and config["steps"] is None:
         raise UserError("epochs=null, steps=null: one of them must say how long a task is trained")
     for section, name in (
@@ -257,6 +262,23 @@ def nearest(word: str, words: list[str]) -> str:
 def digest(*parts: str) -> str:
     """16 hexadecimal digits of a hash over texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a configuration that decide a run's numbers, without :data:`NEWER_OPTIONS` that say what a lab without
+    them did.
+
+    >>> deciding({"seeds": 3, "evaluation": {"split": "test", "criterion": 0.8}})
+    {'evaluation': {'split': 'test'}}
+    >>> deciding({"evaluation": {"criterion": 0.9}})
+    {'evaluation': {'criterion': 0.9}}
+    """
+    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
+    for key, value in NEWER_OPTIONS.items():
+        section, name = key.split(".")
+        if name in (kept.get(section) or {}) and kept[section][name] == value:
+            kept[section] = {other: given for other, given in kept[section].items() if other != name}
+    return kept
 
 
 def sources(node: Any) -> list[str]:

@@ -16,7 +16,7 @@ import yaml
 
 from lab import config as configuration
 from lab import engine as engines
-from lab.config import NOT_IN_DIGEST, build, check, digest, seeds_of, sources
+from lab.config import build, check, deciding, digest, seeds_of, sources
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
 from lab.learner import ONE_ALONE, ContinualLearner, overrides
@@ -146,7 +146,7 @@ class Experiment:
     @cached_property
     def digest(self) -> str:
         """The cell: everything that decides the numbers, without seeds, paths, tracking, progress and hardware."""
-        kept = {key: value for key, value in self.config.items() if key not in NOT_IN_DIGEST}
+        kept = deciding(self.config)
         kept["environment"] = _without_places(kept["environment"])
         kept["precision"] = str(self.config["trainer"]["precision"])
         kept["callbacks"] = self.config["trainer"]["callbacks"] or {}  # they may change what is trained

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.ahead import Work, works
+from lab.encounters import Encounters
 from lab.evaluation import Evaluation
 from lab.optimizers import StackedOptimizer, clip_by_member
 from lab.population import Population
@@ -71,6 +72,7 @@ class ContinualLearner(Services, LightningModule):
         count = len(course.streams[0].tasks)
         self.register_buffer("right_before", torch.zeros(self.members, count), persistent=self.prequential)
         self.register_buffer("met_before", torch.zeros(self.members, count), persistent=self.prequential)
+        self.encounters = Encounters(course)
         self.passes = {"forward": 0, "backward": 0}
         """Samples of one member that went through the network in training; strategies add their own."""
         self.phase = 0
@@ -174,6 +176,7 @@ class ContinualLearner(Services, LightningModule):
         if self._with["extend"]:
             for strategy in self._with["extend"]:
                 batch = strategy.extend(self, batch)
+            self.encounters.count_replayed(self.phase, batch, work.batch.width, work.active)
             shares = batch.shares(self.population.precise)
         width = batch.width
         for direction in self.passes:

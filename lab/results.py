@@ -12,13 +12,16 @@ from zipfile import BadZipFile
 import numpy as np
 
 from lab.errors import UserError
-from lab.metrics import measure
+from lab.metrics import CRITERION, measure
 
 FORMAT = 1
 """Of the file; an older lab cannot read a newer one's."""
 
 LARGE = 100
 """Beyond this many tasks the tensors over pairs of tasks, and the curves, lie in `accuracy.npz` beside the JSON."""
+
+ENCOUNTERED = ("shown", "rehearsed")
+"""What is counted of encounters."""
 
 
 @dataclass
@@ -44,11 +47,15 @@ class Results:
     undefined: dict[str, str] = field(default_factory=dict)
     diagnostics: dict[str, np.ndarray] = field(default_factory=dict)
     """``{strategy.figure: [M]}``: what strategies tell of how they worked."""
+    encounters: dict[str, Any] | None = None
+    """How many samples of each task were trained on in each phase: ``task`` ``[P]``, the one that the phase completes, and
+    ``shown`` by the stream and ``rehearsed`` from memories, int ``[M, P, T]`` each; None where another library trained."""
     format: int = FORMAT
 
     def __post_init__(self):
         if not self.metrics:
-            self.metrics, self.undefined = measure(self.accuracy, self.curves, self.diverged)
+            criterion = self.config.get("evaluation", {}).get("criterion", CRITERION)
+            self.metrics, self.undefined = measure(self.accuracy, self.curves, self.diverged, criterion)
             for name, online in (("online_accuracy", self.online_accuracy), ("online_baseline", self.online_baseline)):
                 if online is not None:
                     lost = np.array([step is not None for step in self.diverged])
@@ -73,6 +80,9 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
     for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
         if all(name in part.metrics for part in parts):
             joined.metrics[name] = together([part.metrics[name] for part in parts])
+    if all(part.encounters for part in parts):
+        counts = {what: together([part.encounters[what] for part in parts]) for what in ENCOUNTERED}
+        joined.encounters = parts[0].encounters | counts
     joined.diagnostics = {name: together([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
     return joined
 
@@ -106,6 +116,8 @@ def save(results: Results, folder: Path) -> Path:
         content |= dict.fromkeys(arrays, "accuracy.npz")
         if results.curves:
             arrays["curves"], content["curves"]["accuracy"] = results.curves["accuracy"], "accuracy.npz"
+        for what in ENCOUNTERED if results.encounters else ():
+            arrays[what], content["encounters"][what] = results.encounters[what], "accuracy.npz"
         write_whole(folder / "accuracy.npz", lambda file: np.savez_compressed(file, **arrays))
     text = json.dumps(_plain(content), allow_nan=False)
     write_whole(folder / "results.json", lambda file: file.write(text.encode()))
@@ -124,11 +136,15 @@ def load(folder: Path) -> Results:
                 content |= {name: arrays[name] for name in ("accuracy", "accuracy_without_task") if content.get(name)}
                 if content["curves"]:
                     content["curves"]["accuracy"] = arrays["curves"]
+                if content.get("encounters"):
+                    content["encounters"] |= {what: arrays[what] for what in ENCOUNTERED}
         for name in ("accuracy", "accuracy_without_task", "online_accuracy", "online_baseline"):
             given = content.get(name)  # newer fields are absent from older files
             content[name] = None if given is None else np.array(given, dtype=float)
         if content["curves"]:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
+        if content.get("encounters"):
+            content["encounters"] |= {what: np.array(content["encounters"][what], dtype=int) for what in ENCOUNTERED}
         for name, figures in (("metrics", content["metrics"]), ("diagnostics", content.get("diagnostics", {}))):
             content[name] = {figure: np.array(values, dtype=float) for figure, values in figures.items()}
         return _sound(Results(**content))

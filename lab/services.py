@@ -100,8 +100,8 @@ class Services:
         self.passes["backward"] += backward
 
     def count_rehearsed(self, tasks: Tensor, taken: Tensor) -> None:
-        """Count as rehearsed samples of these tasks ``[M, R]``, those that are ``taken`` (bool): for a method that joins columns
-        of weight 0 and trains on them in a term of its own; others are counted by their weights."""
+        """Count as rehearsed samples of these tasks ``[M, R]``, those that are ``taken`` (bool): for a method that joins
+        columns of weight 0 and trains on them in a term of its own; others are counted by their weights."""
         self.encounters.count(self.phase, tasks, taken)
 
     def value(self, key: str, given: float | list[float]) -> Tensor:

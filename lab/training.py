@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lab.config import build, nearest
 from lab.errors import UserError
 from lab.learner import ContinualLearner
-from lab.results import Results, write_whole
+from lab.results import ENCOUNTERED, Results, write_whole
 from lab.stream import Block, StreamDataModule
 from lab.workers import Report
 
@@ -195,9 +195,11 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         for name, strategy in zip(config["strategy"], learner.strategies, strict=False)  # another engine has none
         for figure, values in strategy.diagnostics().items()
     }
+    met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
     return Results(
-        config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance, diagnostics=diagnostics
-    )
+        config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance,
+        diagnostics=diagnostics, encounters={"task": [phase.completes for phase in course.phases]} | met,
+    )  # fmt: skip
 
 
 def _without_diverged(accuracy: np.ndarray, diverged: list[int | None], course) -> np.ndarray:

@@ -53,10 +53,11 @@ class DER(Strategy):
         self.first, self.count = batch.width, self.replay or batch.current
         kept = self.store.seen.clamp(min=1, max=self.memory).unsqueeze(1)
         self.slots = integers(self.keys, learner.clock, self.draws * self.count, kept)
-        examples, tasks, _ = self.store.contents()
+        examples, tasks = (part.gather(1, self.slots) for part in self.store.contents()[:2])
+        learner.count_rehearsed(tasks, ((self.store.seen > 0) & batch.taking_part()).unsqueeze(1).expand_as(tasks))
         # Of weight 0: they are no part of the mean loss, but of the terms below.
         nothing = torch.zeros_like(self.slots, dtype=torch.float32)
-        return batch.join(learner.replay(examples.gather(1, self.slots), tasks.gather(1, self.slots), nothing))
+        return batch.join(learner.replay(examples, tasks, nothing))
 
     def loss(self, learner, batch, logits):
         self.now = logits[:, : batch.current].detach()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lab.config import NOT_IN_DIGEST, flat
+from lab.config import deciding, flat
 
 SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "seed_for", "evaluation", "data")
 """Sections of the configuration that are the question, and not an answer to it; `data` is the digest of what was trained on."""
@@ -46,7 +46,7 @@ def settings_of(
         curves: whether it matters how the curves inside tasks were recorded.
     """
     trainer = config.get("trainer") or {}
-    config = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
+    config = deciding(config)
     config["precision"], config["callbacks"] = trainer.get("precision", "32"), trainer.get("callbacks") or {}
     whole = {key: value for key, value in flat(config) if key.rpartition(".")[2] not in PLACES}
     whole["data"] = (provenance.get("data") or {}).get("digest", "?")

@@ -1,27 +1,14 @@
 """Measures of continual learning: pure functions of the accuracy tensor and the curves. NaN is "undefined", never zero."""
 
-from lab.metrics.accuracy import measure
+from lab.metrics.measuring import CRITERION, OF_CURVES, OF_TENSOR, measure
 
-__all__ = ["FROM_CURVES", "LOWER_IS_BETTER", "MEASURES", "measure"]
+__all__ = ["CRITERION", "FROM_CURVES", "LOWER_IS_BETTER", "MEASURES", "measure"]
 
-LOWER_IS_BETTER = ("forgetting", "plasticity_loss")
+LOWER_IS_BETTER = ("forgetting", "plasticity_loss", "steps_to_criterion")
 """Of all others more is better."""
 
-MEASURES = (
-    "accuracy",
-    "learning_accuracy",
-    "backward_transfer",
-    "forgetting",
-    "forward_transfer",
-    "plasticity_loss",
-    "anytime_accuracy",
-    "min_accuracy",
-    "worst_case_accuracy",
-    "aulc",
-    "online_accuracy",
-    "online_baseline",
-)
-"""All that a run may have."""
-
-FROM_CURVES = ("anytime_accuracy", "min_accuracy", "worst_case_accuracy", "aulc")
+FROM_CURVES = OF_CURVES
 """Measures that depend on how often, and on how many examples, the curves were recorded."""
+
+MEASURES = (*(of.__name__ for of in OF_TENSOR), *FROM_CURVES, "online_accuracy", "online_baseline")
+"""All that a run may have."""

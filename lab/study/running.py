@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.comparison.cells import Cell, Run, cells_of
 from lab.comparison.protocol import PLACES, differences, settings_of
-from lab.config import NOT_IN_DIGEST, flat
+from lab.config import deciding, flat
 from lab.errors import IncompleteError, UserError, require
 from lab.metrics import FROM_CURVES
 from lab.results import load, members, write_whole
@@ -111,7 +111,7 @@ def _deciding(study: Study, cell: str, words: list[str]) -> dict[str, str]:
     from lab.run import composed
 
     config = composed(*study.words[cell], *words)
-    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
+    kept = deciding(config)
     kept["trainer"] = {key: config["trainer"][key] for key in CHANGING}
     return {key: value for key, value in flat(kept) if key.rpartition(".")[2] not in PLACES}
 

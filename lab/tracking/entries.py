@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.config import NOT_IN_DIGEST, flat, of_each_member
+from lab.config import deciding, flat, of_each_member
 from lab.report.curves import thinned
 from lab.report.summary import cell_name, interval, mean_over_members, method_name, overall
 from lab.results import Results
@@ -91,8 +91,7 @@ def params(config: dict[str, Any], member: int | None = None, count: int = 0) ->
     >>> params({"strategy": {"er": {"_target_": "strategies.er.ER", "memory": 500}}, "epochs": 1, "paths": {"runs": "runs"}})
     {'strategy': 'er', 'strategy.er': 'ER', 'strategy.er.memory': '500', 'epochs': '1'}
     """
-    kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
-    found = {"strategy": method_name(config)} | dict(flat(kept))
+    found = {"strategy": method_name(config)} | dict(flat(deciding(config)))
     if member is not None:
         found |= {key: str(values[member]) for key, values in of_each_member(config, count).items()}
     if "trainer" in config:

@@ -80,20 +80,31 @@ def _value(value: float) -> str:
 
 def costs(cells: list[Cell]) -> Table:
     """What each cell took."""
-    header = ["cell", "seeds", "wall time", "steps", "samples a seed", "forward passes", "backward passes", "state", "device"]
+    counted = ["steps", "samples a seed", "rehearsed a seed", "forward passes", "backward passes"]
+    header = ["cell", "seeds", "wall time", *counted, "state", "device"]
     return Table("Cost", header, [(cell.name, [label(cell, cells), *_cost(cell)]) for cell in cells])
 
 
 def _cost(cell: Cell) -> list[str]:
     cost, origin = cell.results.cost, cell.results.provenance
-    passes, samples = cost.get("passes"), sorted(set(cost.get("samples", [])))
-    between = " to ".join(f"{n:,}" for n in dict.fromkeys(samples[:1] + samples[-1:])) or "-"
+    passes, met = cost.get("passes"), cell.results.encounters
+    samples, again = _range(cost.get("samples", [])), _range(met["rehearsed"].sum((1, 2)).tolist() if met else [])
     counts = [_count(passes.get(way)) for way in ("forward", "backward")] if isinstance(passes, dict) else [_count(passes), "-"]
     device = origin.get("hardware", {}).get("device", "-")
     time = duration(cost["wall_seconds"]) if "wall_seconds" in cost else "-"
     resumed = "" if cost.get("resumed_from_step") is None else " (resumed)"
     state = "-" if cost.get("state_bytes") is None else size(cost["state_bytes"])
-    return [str(len(cell.results.seeds)), time + resumed, _count(cost.get("steps")), between, *counts, state, device]
+    return [str(len(cell.results.seeds)), time + resumed, _count(cost.get("steps")), samples, again, *counts, state, device]
+
+
+def _range(counts: list[int]) -> str:
+    """Numbers of the members, from the least to the largest.
+
+    >>> _range([1200, 1000]), _range([7, 7]), _range([])
+    ('1,000 to 1,200', '7', '-')
+    """
+    ordered = sorted(set(counts))
+    return " to ".join(f"{n:,}" for n in dict.fromkeys(ordered[:1] + ordered[-1:])) or "-"
 
 
 def _count(number: int | None) -> str:

@@ -25,7 +25,8 @@ CURVES = {
 
 def test_a_case_worked_by_hand():
     values, reasons = measure(R_, CURVES, [None])
-    assert reasons == {}
+    assert reasons == {"forgetting_exponent": "it takes more than 3 tasks"}
+    assert np.isnan(values.pop("forgetting_exponent")).all()
     expected = {
         "accuracy": (0.6 + 0.5 + 1.0) / 3,
         "learning_accuracy": (0.9 + 0.8 + 1.0) / 3,
@@ -38,6 +39,10 @@ def test_a_case_worked_by_hand():
         "worst_case_accuracy": 1.0 / 3 + (2 / 3) * (0.4 + 0.5) / 2,
         # Trapezoids over each task's own phase, from the last evaluation before it: [0, 20], [20, 40], [40, 50].
         "aulc": (((0.1 + 0.5) / 2 + (0.5 + 0.9) / 2) / 2 + ((0.3 + 0.6) / 2 + (0.6 + 0.8) / 2) / 2 + (0.4 + 1.0) / 2) / 3,
+        # Areas .5, .575, .7: a line of slope .1 over two tasks.
+        "facilitation": 2 * (0.7 - 0.5) / 2,
+        # .8 is reached at the end of each phase, of 20, 20 and 10 steps.
+        "steps_to_criterion": (20 + 20 + 10) / 3,
     }
     assert {name: pytest.approx(value[0]) for name, value in values.items()} == expected
 
@@ -142,7 +147,8 @@ def test_class_incremental_knows_nothing_before_a_task_is_met():
     R = np.array([[[NAN, NAN], [0.9, NAN], [0.5, 0.8]]])
     curves = {"steps": [0, 5, 10], "task": [0, 1, 2], "accuracy": [[[NAN, NAN], [0.9, NAN], [0.5, 0.8]]]}
     values, reasons = measure(R, curves, [None])
-    assert set(reasons) == {"forward_transfer", "aulc"}
+    assert set(reasons) == {"forward_transfer", "aulc", "facilitation", "forgetting_exponent"}
+    assert "more than 3 tasks" in reasons.pop("forgetting_exponent")
     assert all("class-incremental" in reason for reason in reasons.values())
     assert values["forgetting"] == pytest.approx(0.4)
     assert values["min_accuracy"] == pytest.approx(0.5)
