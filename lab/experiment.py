@@ -99,7 +99,7 @@ class Experiment:
             stream = strategy.rewrite(stream, self.environment.data, seed)
         if self.config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
             raise UserError("reset_optimizer=true: this environment announces no boundaries at which to reset")
-        if stream.prequential and (self.config["epochs"], self.config["steps"]) != (1, None):
+        if (stream.prequential or stream.one_pass) and (self.config["epochs"], self.config["steps"]) != (1, None):
             given = f"epochs={self.config['epochs']}, steps={self.config['steps']}"
             raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
         if self.config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):

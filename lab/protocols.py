@@ -128,6 +128,8 @@ class Stream:
     baseline: Tensor | None = None
     """float ``[T]``: the accuracy on each task's training examples of predicting that a label is the one met before it,
     to be reported beside the accuracy just before training."""
+    one_pass: bool = False
+    """Whether the order of its phases is the point; asks for one pass over the data, as ``prequential`` does."""
 
 
 def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:
