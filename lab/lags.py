@@ -37,10 +37,10 @@ class Law:
         """
         ages = ages.to(torch.float64)
         there = ages.isfinite()
-        known = ages.masked_fill(~there, 1)
         # Relative to the least age: no law changes, and no weight of the nearest is too small to be told from 0.
         least = ages.amin(-1, keepdim=True)
         least = least.masked_fill(least.isinf(), 1)
+        known = torch.where(there, ages, least)
         return _normed(getattr(self, f"_{self.kind}")(known, least, there) * there)
 
     def _power(self, ages: Tensor, least: Tensor, _there: Tensor) -> Tensor:

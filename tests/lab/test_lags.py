@@ -58,10 +58,11 @@ def test_shares_are_shares_and_do_not_rise_with_age(ages, exponent, kind):
 
 
 @pytest.mark.parametrize("kind", LAWS)
-def test_what_was_never_met_gets_nothing(kind):
+@pytest.mark.parametrize("exponent", [0.5, 2000.0, math.inf])
+def test_what_was_never_met_gets_nothing(kind, exponent):
     never = math.inf
-    assert shares(kind, 0.5, [never, never]) == [0, 0]
-    alone, beside = shares(kind, 0.5, [2.0, 5.0]), shares(kind, 0.5, [2.0, never, 5.0])
+    assert shares(kind, exponent, [never, never]) == [0, 0]
+    alone, beside = shares(kind, exponent, [2.0, 5.0]), shares(kind, exponent, [2.0, never, 5.0])
     assert beside == pytest.approx([alone[0], 0, alone[1]])
 
 
