@@ -136,7 +136,7 @@ def shared_out(capacity: int, shares: Tensor, counts: Tensor) -> Tensor:
     """
     full = torch.zeros_like(counts, dtype=torch.bool)
     while True:  # on the host's time; a round fills a task at least
-        others = shares.masked_fill(full, 0)
+        others = shares.to(torch.float64).masked_fill(full, 0)
         others = others / others.sum(1, keepdim=True).clamp(min=math.ulp(0.0))
         left = capacity - counts.mul(full).sum(1, keepdim=True)
         quotas = torch.where(full, counts, apportion(left, others))
