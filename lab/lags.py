@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lab.errors import invalid, one_of
 
 LAWS = ("power", "uniform", "exponential", "recent")
-_HALVINGS = 64
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,23 @@ class Law:
         return (ages == least).to(ages.dtype)
 
     def _exponential(self, ages: Tensor, least: Tensor, there: Tensor) -> Tensor:
-        mean = (ages * _normed(self._power(ages, least, there) * there)).sum(-1, keepdim=True)
-        lower, upper = torch.zeros_like(mean), torch.ones_like(mean)
-        for _ in range(_HALVINGS):  # of the factor e^-r for a unit of age, in which the mean age rises
-            factor = (lower + upper) / 2
-            high = (ages * _normed(factor.pow(ages - least) * there)).sum(-1, keepdim=True) > mean
-            lower, upper = torch.where(high, lower, factor), torch.where(high, factor, upper)
-        return upper.pow(ages - least)
+        after = ages - least
+        mean = (after * _normed(self._power(ages, least, there) * there)).sum(-1, keepdim=True)
+        rows = (part.expand(ages.shape).reshape(-1, ages.shape[-1]).cpu() for part in (after, there, mean))
+        factors = [_factor(own[known].numpy(), float(wanted[0])) for own, known, wanted in zip(*rows, strict=True)]
+        return torch.tensor(factors, dtype=ages.dtype).view(mean.shape).to(ages.device).pow(after)
+
+
+def _factor(after: np.ndarray, mean: float) -> float:
+    """The factor e^-r, for a unit of age, whose powers weigh the ages ``after`` the least one so that they have this mean."""
+
+    def beyond(factor: float) -> float:
+        weights = factor**after
+        return float(weights @ after / weights.sum()) - mean
+
+    from scipy.optimize import brentq
+
+    return float(brentq(beyond, 0, 1, xtol=1e-15)) if len(after) > 0 and beyond(1.0) > 0 else 1.0
 
 
 def law(section: str, kind: object, exponent: object) -> Law:
