@@ -16,7 +16,7 @@ from lab.experiment import Experiment
 from lab.progress import Progress
 from lab.results import Results, load
 from lab.testing.device import ContractError, in_words
-from lab.testing.strategy import SEEDS, Subject
+from lab.testing.subject import SEEDS, Subject
 
 CONTEXT = {"epochs": 2, "batch_size": 8}
 

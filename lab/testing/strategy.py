@@ -8,86 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lab.experiment import Experiment
 from lab.learner import ContinualLearner
-from lab.plan import Plan
-from lab.protocols import SCENARIOS, Batch, Strategy
-from lab.run import composed
 from lab.stream import Block
 from lab.testing.device import ContractError, in_words
 from lab.testing.elsewhere import moments, step_on_fake_cuda, step_on_meta
 from lab.testing.miniature import checkpoint, fit, restored
 from lab.testing.remembered import memories, plain, same, same_bits
-
-SMALL = {
-    "network": ("network=mlp", "network.width=16", "network.depth=1"),
-    "optimizer": ("optimizer=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.9"),
-}
-"""What is tested with unless the words name another."""
-SEEDS = [3, 11, 4]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The strategies under test, in a composed configuration; the environment in it is replaced by a miniature one."""
-
-    config: dict[str, Any]
-    _made: dict[tuple, Experiment] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of(cls, *words: str) -> Subject:
-        """From words of the command line, such as ``strategy=mine strategy.mine.strength=3``."""
-        small = [
-            word for group, defaults in SMALL.items() if not any(w.startswith(f"{group}=") for w in words) for word in defaults
-        ]
-        return cls(composed("tracking=off", "batch_size=4", *small, *words))
-
-    def experiment(
-        self, seeds: list[int] = SEEDS, scenario: str | None = None, announced: bool = True, tasks: int = 2
-    ) -> Experiment:
-        """The strategies on a miniature stream, in the first scenario they claim unless one is given."""
-        scenario = scenario or self.scenarios()[0]
-        key = (*seeds, scenario, announced, tasks)
-        if key not in self._made:
-            options = {"scenario": scenario, "announced": announced, "tasks": tasks}
-            node = {"_target_": "lab.testing.miniature.Miniature", **options}
-            self._made[key] = Experiment(self.config | {"environment": node, "seeds": list(seeds)})
-        return self._made[key]
-
-    def learner(self, seeds: list[int] = SEEDS, stack: bool = True, block: int = 3, **environment: Any) -> ContinualLearner:
-        """A new learner for a population with these seeds."""
-        experiment = self.experiment(seeds, **environment)
-        return experiment.learner(list(range(len(seeds))), Plan(stack, 1, 1, block, why="a test"))
-
-    def strategies(self) -> list[Strategy]:
-        return Experiment.strategies(self)
-
-    def scenarios(self) -> list[str]:
-        """The scenarios that all strategies under test claim, the most general first."""
-        claimed = [set(strategy.scenarios) for strategy in self.strategies()]
-        for strategy in self.strategies():
-            unknown = set(strategy.scenarios) - set(SCENARIOS)
-            if unknown:
-                raise ContractError(
-                    f"{_kind(strategy)}.scenarios: {', '.join(sorted(unknown))} is none of {', '.join(SCENARIOS)}"
-                )
-        common = [scenario for scenario in reversed(SCENARIOS) if all(scenario in each for each in claimed)]
-        if not common:
-            raise ContractError("the strategies have no scenario in common")
-        return common
-
-    @property
-    def needs_boundaries(self) -> bool:
-        return any(strategy.needs_boundaries for strategy in self.strategies())
-
+from lab.testing.shapes import watch_shapes
+from lab.testing.subject import SEEDS, Subject, kind
 
 # --- the checks -------------------------------------------------------------------------------------------------------
 
@@ -113,19 +48,19 @@ def gives_every_member_its_axis(subject: Subject) -> None:
     for seeds in (SEEDS, SEEDS[:2]):
         learner = subject.learner(seeds)
         for strategy in learner.strategies:
-            _watch_shapes(strategy, len(seeds), learner.population.leaves)
+            watch_shapes(strategy, len(seeds), learner.population.leaves)
         fit(learner)
         for strategy in learner.strategies:
             for name, buffer in strategy.named_buffers():
                 if buffer.shape[:1] != (len(seeds),):
                     raise ContractError(
-                        f"{_kind(strategy)}: its buffer {name} has shape {list(buffer.shape)} in a population of {len(seeds)}; "
+                        f"{kind(strategy)}: its buffer {name} has shape {list(buffer.shape)} in a population of {len(seeds)}; "
                         f"the first axis must be the member's, [{len(seeds)}, ...]"
                     )
             for name, values in strategy.diagnostics().items():
                 if values.shape != (len(seeds),):
                     raise ContractError(
-                        f"{_kind(strategy)}.diagnostics gives {name} shape {list(values.shape)}; expected [{len(seeds)}], one "
+                        f"{kind(strategy)}.diagnostics gives {name} shape {list(values.shape)}; expected [{len(seeds)}], one "
                         "value a member"
                     )
 
@@ -274,10 +209,6 @@ def _verdict(check: Callable[[Subject], None], subject: Subject) -> str | None:
 # --- their parts ------------------------------------------------------------------------------------------------------
 
 
-def _kind(strategy: Strategy) -> str:
-    return type(strategy).__name__
-
-
 def _plan(stack: bool) -> str:
     return "members stacked" if stack else "members in turn"
 
@@ -294,66 +225,8 @@ def _trained(subject: Subject, seeds: list[int], stack: bool = True) -> dict[str
 
 def _of_members(learner: ContinualLearner) -> dict[str, Tensor]:
     """All state that strategies hold, and the parameters."""
-    held = {f"{_kind(s)}: its buffer {name}": buffer for s in learner.strategies for name, buffer in s.named_buffers()}
+    held = {f"{kind(s)}: its buffer {name}": buffer for s in learner.strategies for name, buffer in s.named_buffers()}
     return held | {f"the parameter {name}": value.data for name, value in learner.population.leaves.items()}
-
-
-def _watch_shapes(strategy: Strategy, members: int, leaves: dict[str, nn.Parameter]) -> None:
-    """Have a strategy's hooks check the shapes of what they give."""
-    kind, loss, extend, scale = _kind(strategy), strategy.loss, strategy.extend, strategy.update_scale
-    rehearse = strategy.rehearse
-
-    def checked_loss(learner, batch, logits):
-        term = loss(learner, batch, logits)
-        if term is not None and term.shape != (members,):
-            raise ContractError(
-                f"{kind}.loss returned shape {list(term.shape)}; expected [{members}], one value a member: average over "
-                "samples, not over members"
-            )
-        return term
-
-    def checked_extend(learner, batch):
-        extended = extend(learner, batch)
-        for part in fields(Batch):
-            value = getattr(extended, part.name)
-            if isinstance(value, Tensor) and value.shape[:1] != (members,):
-                raise ContractError(
-                    f"{kind}.extend gave a batch whose {part.name} have shape {list(value.shape)}; expected [{members}, ...]"
-                )
-        if extended.current != batch.current:
-            raise ContractError(
-                f"{kind}.extend changed how many of the batch's columns are current; new samples go behind them"
-            )
-        return extended
-
-    def checked_rehearse(learner, steps):
-        longer, own = rehearse(learner, steps), steps.examples.shape
-        for part in ("examples", "tasks", "weights"):
-            value = getattr(longer, part)
-            if value is not None and value.shape[:2] != own[:2]:
-                raise ContractError(
-                    f"{kind}.rehearse gave steps whose {part} have shape {list(value.shape)}; "
-                    f"expected [{own[0]}, {own[1]}, ...]"
-                )
-        if longer.current != steps.current or not torch.equal(longer.examples[..., : own[2]], steps.examples):
-            raise ContractError(f"{kind}.rehearse changed the samples that were there; new ones go behind them (steps.join)")
-        return longer
-
-    def checked_scale(learner):
-        scales = scale(learner)
-        for name, factor in (scales or {}).items():
-            if name not in leaves:
-                raise ContractError(f"{kind}.update_scale names {name}, which is no parameter; there are {', '.join(leaves)}")
-            target = leaves[name].shape
-            fits = factor.dim() == len(target) and all(a in (1, b) for a, b in zip(factor.shape, target, strict=True))
-            if not fits:
-                raise ContractError(
-                    f"{kind}.update_scale gives {name} shape {list(factor.shape)}; expected {list(target)}, or 1 in its places"
-                )
-        return scales
-
-    strategy.loss, strategy.extend, strategy.update_scale = checked_loss, checked_extend, checked_scale
-    strategy.rehearse = checked_rehearse
 
 
 def _compare_resumed(whole: ContinualLearner, resumed: ContinualLearner, at_first: dict[str, Any], cut: int) -> None:
