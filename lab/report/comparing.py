@@ -10,10 +10,12 @@ import numpy as np
 
 from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Comparison, Difference
+from lab.report import lags
 from lab.report.curves import Timeline, begins, by_steps, by_tasks, forgetting_of_tasks_met, of_tasks_met
 from lab.report.drawing import COLUMN, PAGE, PRINT, band, empty, for_print, legend, look, matrix, wrapped, write
 from lab.report.ranking import rank_diagram
 from lab.report.sheets import relation
+from lab.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,9 +29,20 @@ def write_comparison_figures(comparison: Comparison, cells: list[Cell], folder: 
     drawn["learning_curves"] = learning_curves(cells)
     if any("forgetting" not in cell.results.undefined for cell in cells):
         drawn["forgetting_curves"] = forgetting_curves(cells)
+    drawn |= by_lag_and_task(cells)
     drawn["matrices"] = matrices(cells)
     drawn |= {f"ranks-{ranks.metric}": rank_diagram(ranks) for ranks in comparison.ranks}
     return [file for name, figure in drawn.items() for file in write(figure, folder / name, dots=220)]
+
+
+def by_lag_and_task(cells: list[Cell]) -> dict[str, Figure]:
+    """By name, the figures of forgetting by lag and of how fast tasks are learnt, as far as any cell has the numbers."""
+    of = {
+        "forgetting_by_lag": (forgetting_by_lag, lambda results: "forgetting_exponent" not in results.undefined),
+        "areas_by_task": (areas_by_task, lambda results: "facilitation" not in results.undefined),
+        "steps_by_task": (steps_by_task, lambda results: "steps_to_criterion" not in results.undefined),
+    }
+    return {name: draw(cells) for name, (draw, known) in of.items() if any(known(cell.results) for cell in cells)}
 
 
 @for_print
@@ -103,25 +116,52 @@ def _direction(comparison: Comparison, metric: str) -> str:
 @for_print
 def learning_curves(cells: list[Cell]) -> Figure:
     """Mean accuracy on the tasks met so far, with 95 % bands over seeds: a panel an environment, a line a cell."""
-    return _curves(cells, of_tasks_met, "accuracy on tasks met")
+    return _curves(cells, _over_time(of_tasks_met), "accuracy on tasks met")
 
 
 @for_print
 def forgetting_curves(cells: list[Cell]) -> Figure:
     """Mean forgetting of earlier tasks, with 95 % bands over seeds: a panel an environment, a line a cell."""
-    return _curves(cells, forgetting_of_tasks_met, "forgetting of earlier tasks")
+    return _curves(cells, _over_time(forgetting_of_tasks_met), "forgetting of earlier tasks")
 
 
-def _curves(cells: list[Cell], of: Callable[[Timeline], np.ndarray], label: str) -> Figure:
+@for_print
+def forgetting_by_lag(cells: list[Cell]) -> Figure:
+    """Forgetting against the time since on logarithmic axes, with the power law through it: a panel an environment."""
+
+    def panel(axes: Axes, group: list[Cell], styles: dict[str, int]) -> None:
+        for cell in group:
+            lags.draw_forgetting(axes, cell.name, cell.results, styles[cell.name])
+        lags.finish_forgetting(axes)
+
+    return _curves(cells, panel, "forgetting")
+
+
+@for_print
+def areas_by_task(cells: list[Cell]) -> Figure:
+    """The area under each task's own learning curve: whether later tasks are learnt faster."""
+    return _curves(cells, _by_task(lags.areas_by_task), "area under the learning curve")
+
+
+@for_print
+def steps_by_task(cells: list[Cell]) -> Figure:
+    """Steps to the criterion, task by task."""
+    return _curves(cells, _by_task(lags.steps_by_task), "steps to the criterion")
+
+
+Panel = Callable[["Axes", list[Cell], dict[str, int]], None]
+"""``panel(axes, an environment's cells, the number of each name's look)``."""
+
+
+def _curves(cells: list[Cell], panel: Panel, label: str) -> Figure:
     groups, styles = blocks(cells), _styles(cells)
     across = min(2, len(groups))
     down, width = -(-len(groups) // across), PAGE if across == 2 else COLUMN
     figure = empty(width, 2.3 * down + 0.2 + 0.14 * len(styles) / across)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, group in zip(panels, groups, strict=False):
-        _panel(axes, group, of, styles)
+        panel(axes, group, styles)
         axes.set_title(wrapped(group[0].environment, 50), loc="left")
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
     for axes in panels[::across]:
         axes.set_ylabel(label)
     for axes in panels[len(groups) :]:
@@ -135,21 +175,43 @@ def _styles(cells: list[Cell]) -> dict[str, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(cell.name for cell in cells))}
 
 
-def _panel(axes: Axes, group: list[Cell], of: Callable[[Timeline], np.ndarray], styles: dict[str, int]) -> None:
+def _over_time(of: Callable[[Timeline], np.ndarray]) -> Panel:
     """The lines of an environment's cells: by steps where all have curves, by tasks otherwise."""
+
+    def panel(axes: Axes, group: list[Cell], styles: dict[str, int]) -> None:
+        read = by_steps if all(cell.results.curves for cell in group) else by_tasks
+        times = [read(cell.results) for cell in group]
+        for cell, time in zip(group, times, strict=True):
+            _line(axes, cell.name, time.where, of(time), styles)
+        _whole_numbers(axes, times[0].label)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.03))
+        for step in begins(times):
+            axes.axvline(step, color="0.85", linewidth=0.5, zorder=0)
+
+    return panel
+
+
+def _by_task(of: Callable[[Results], lags.Series]) -> Panel:
+    def panel(axes: Axes, group: list[Cell], styles: dict[str, int]) -> None:
+        for cell in group:
+            series = of(cell.results)
+            _line(axes, cell.name, series.where, series.values, styles)
+        _whole_numbers(axes, "task")
+
+    return panel
+
+
+def _line(axes: Axes, name: str, where: np.ndarray, values: np.ndarray, styles: dict[str, int]) -> None:
+    unknown = " (undefined)" if np.isnan(values).all() else ""
+    band(axes, where, values, name + unknown, look(styles[name]), styles[name])
+
+
+def _whole_numbers(axes: Axes, label: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    read = by_steps if all(cell.results.curves for cell in group) else by_tasks
-    times = [read(cell.results) for cell in group]
-    for cell, time in zip(group, times, strict=True):
-        values, number = of(time), styles[cell.name]
-        unknown = " (undefined)" if np.isnan(values).all() else ""
-        band(axes, time.where, values, cell.name + unknown, look(number), number)
-    axes.set_xlabel(times[0].label)
+    axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
-    for step in begins(times):
-        axes.axvline(step, color="0.85", linewidth=0.5, zorder=0)
 
 
 @for_print

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lab.report import lags
 from lab.report.curves import by_steps, by_tasks, of_tasks_met, thinned
 from lab.report.drawing import band, empty, look, matrix, write
 from lab.results import Results
@@ -40,6 +41,31 @@ def accuracy_over_time(results: Results) -> Figure:
     return figure
 
 
+def met_again(results: Results) -> Figure | None:
+    """Samples of earlier tasks in each phase, by lag, mean over members; None where nothing was met again."""
+    counts = lags.met_again(results)
+    if counts is None:
+        return None
+    figure = empty(4.6, 3.6)
+    axes = figure.add_subplot()
+    figure.colorbar(lags.draw_met_again(axes, counts), label="samples, mean over seeds")
+    axes.set_title("met again", fontsize=10)
+    return figure
+
+
+def forgetting_by_lag(results: Results) -> Figure | None:
+    """Forgetting against the time since, on logarithmic axes; None where no power law fits."""
+    if "forgetting_exponent" not in results.metrics or "forgetting_exponent" in results.undefined:
+        return None
+    figure = empty(4.6, 3.6)
+    axes = figure.add_subplot()
+    lags.draw_forgetting(axes, "forgetting", results, 0)
+    lags.finish_forgetting(axes)
+    axes.set_ylabel("forgetting")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
 def overview(runs: list[tuple[str, Results]]) -> Figure:
     """Several strategies' matrices side by side, and below them the average accuracy on the tasks met so far."""
     figure = empty(3.2 * len(runs), 6.0)
@@ -60,5 +86,6 @@ def write_run_figures(results: Results, folder: Path) -> list[Path]:
     """All figures of a run, in its folder ``figures``, unless they are there."""
     if (folder / "figures" / "accuracy_over_time.svg").exists():
         return sorted((folder / "figures").iterdir())
-    drawn = {"accuracy_matrix": accuracy_matrix(results), "accuracy_over_time": accuracy_over_time(results)}
-    return [file for name, figure in drawn.items() for file in write(figure, folder / "figures" / name)]
+    drawn = {"met_again": met_again(results), "forgetting_by_lag": forgetting_by_lag(results)}
+    drawn |= {"accuracy_matrix": accuracy_matrix(results), "accuracy_over_time": accuracy_over_time(results)}
+    return [file for name, figure in drawn.items() if figure for file in write(figure, folder / "figures" / name)]

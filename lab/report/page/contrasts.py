@@ -9,6 +9,7 @@ import numpy as np
 
 from lab.comparison.cells import Cell
 from lab.comparison.findings import Comparison, Difference, Ranks
+from lab.report import lags
 from lab.report.page import series
 from lab.report.page.charts import COLOUR, GREY, HOVER, NAMES, SHOWN, Chart, number, spec
 from lab.report.sheets import relation
@@ -93,6 +94,39 @@ def _matrix(cell: Cell, title: str, several: bool) -> Chart:
     )
     header = ["after task", "on task", "accuracy, mean", "95 % interval", "seeds"]
     return Chart(title, caption, drawn, header, rows, cell.name if several else "")
+
+
+def met_again(cells: list[Cell]) -> list[Chart]:
+    """Samples of earlier tasks in each phase by lag, of the cells that met any."""
+    found = [(cell, lags.met_again(cell.results)) for cell in cells]
+    many = len({cell.environment for cell in cells}) > 1
+    return [
+        _met_again(cell, f"{cell.name}: {cell.environment}" if many else cell.name, counts, len(cells) > 1)
+        for cell, counts in found
+        if counts is not None
+    ]
+
+
+def _met_again(cell: Cell, title: str, counts: np.ndarray, several: bool) -> Chart:
+    phases, tasks = (series.thinned(np.arange(size), series.MOST_TASKS) for size in counts.shape)
+    found = [(int(p) + 1, int(t) + 1, float(counts[p, t])) for p in phases for t in tasks if not np.isnan(counts[p, t])]
+    values = [{"series": cell.name, "phase": str(p), "lag": str(t), "samples": round(n, 1)} for p, t, n in found]
+    some = f" {len(phases)} of {len(counts)} phases, evenly spaced." if len(phases) < len(counts) else ""
+    caption = (
+        "Samples of earlier tasks in each phase (rows) by the number of tasks since their own (columns), shown by the stream "
+        f"and rehearsed from memories together, mean over seeds; grey: there is no such task.{some}"
+    )
+    names = {"phase": [str(p + 1) for p in phases], "lag": [str(t + 1) for t in tasks]}
+    x, y = (
+        {"field": field, "type": "ordinal", "title": words, "scale": {"domain": names[field]}, "axis": {"labelOverlap": True}}
+        for field, words in (("lag", "lag in tasks"), ("phase", "in the phase of task"))
+    )
+    colour = number("samples", scale={"type": "symlog", "scheme": "cividis"}, legend={"title": "samples"})
+    layer = [{"mark": {"type": "rect"} | HOVER, "encoding": {"color": colour}}]
+    hover = {"phase": "in the phase of task", "lag": "lag", "samples": "samples"}
+    drawn = spec(values, hover, transform=[], layer=layer, encoding={"x": x, "y": y}, height=250, usermeta={"blank": "void"})
+    rows = [("", [str(p), str(t), f"{n:,.1f}"]) for p, t, n in found]
+    return Chart(title, caption, drawn, ["in the phase of task", "lag", "samples"], rows, cell.name if several else "")
 
 
 def _row(task: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lab.report.curves import Timeline, settled, thinned
+from lab.report.lags import Series
 from lab.report.summary import interval
 from lab.results import Results
 
@@ -45,8 +46,8 @@ class Point:
         return [f"{self.mean:.{DIGITS}f}", self.between, str(self.seeds)]
 
 
-def line(time: Timeline, values: np.ndarray) -> list[Point]:
-    """The points of values ``[M, E]`` over time; none where no member has one."""
+def line(time: Timeline | Series, values: np.ndarray) -> list[Point]:
+    """The points of values ``[M, E]`` at its places; none where no member has one."""
     known = np.flatnonzero((~np.isnan(values)).any(0))
     return [_point(time.where[e], values[:, e]) for e in thinned(known, MOST_POINTS)]
 

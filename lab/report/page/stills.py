@@ -24,6 +24,7 @@ def of_comparison(cells: list[Cell], comparison: Comparison) -> Stills:
         "differences": [embedded(comparing.paired_differences(comparison, metric)) for metric in tested],
         "learning": [embedded(comparing.learning_curves(cells))],
         "forgetting": [embedded(comparing.forgetting_curves(cells))] if _any_forgetting(cells) else [],
+        **_by_lag_and_task(cells),
         "matrices": [embedded(comparing.matrices(cells))],
         "ranks": [embedded(comparing.rank_diagram(found)) for found in comparison.ranks],
     }
@@ -35,7 +36,18 @@ def of_run(cell: Cell) -> Stills:
         "tasks": [embedded(figures.accuracy_over_time(cell.results))],
         "learning": [embedded(comparing.learning_curves([cell]))],
         "forgetting": [embedded(comparing.forgetting_curves([cell]))] if _any_forgetting([cell]) else [],
+        **_by_lag_and_task([cell]),
         "matrices": [embedded(figures.accuracy_matrix(cell.results))],
+    }
+
+
+def _by_lag_and_task(cells: list[Cell]) -> Stills:
+    drawn = {name: embedded(figure) for name, figure in comparing.by_lag_and_task(cells).items()}
+    again = filter(None, (figures.met_again(cell.results) for cell in cells))
+    return {
+        "forgetting_by_lag": [drawn.pop("forgetting_by_lag")] if "forgetting_by_lag" in drawn else [],
+        "learnt": list(drawn.values()),
+        "met_again": [embedded(figure) for figure in again],
     }
 
 

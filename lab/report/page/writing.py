@@ -65,6 +65,9 @@ def _of_comparison(cells: list[Cell], comparison: Comparison) -> dict[str, Any]:
         Section("Average ranks", [contrasts.ranks(found) for found in comparison.ranks], still["ranks"]),
         Section("Learning", over_time.learning(cells), still["learning"]),
         Section("Forgetting", over_time.forgetting(cells), still["forgetting"]),
+        Section("Forgetting by lag", over_time.forgetting_by_lag(cells), still["forgetting_by_lag"]),
+        Section("How fast tasks are learnt", over_time.learnt(cells), still["learnt"]),
+        Section("Met again", contrasts.met_again(cells), still["met_again"], grid=True),
         Section("Accuracy matrices", contrasts.matrices(cells, several=True), still["matrices"], grid=True),
     ]
     return {
@@ -100,6 +103,9 @@ def _of_run(cell: Cell) -> dict[str, Any]:
         Section("Task by task", tasks, still["tasks"]),
         Section("Learning", over_time.learning([cell]), still["learning"]),
         Section("Forgetting", over_time.forgetting([cell]), still["forgetting"]),
+        Section("Forgetting by lag", over_time.forgetting_by_lag([cell]), still["forgetting_by_lag"]),
+        Section("How fast tasks are learnt", over_time.learnt([cell]), still["learnt"]),
+        Section("Met again", contrasts.met_again([cell]), still["met_again"], grid=True),
         Section("Accuracy matrix", contrasts.matrices([cell], several=False), still["matrices"], grid=True),
     ]
     known = [metric for metric in cell.results.metrics if metric not in cell.results.undefined]

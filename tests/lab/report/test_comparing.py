@@ -11,7 +11,16 @@ from matplotlib.text import Text
 
 from lab.comparison import compare
 from lab.comparison.findings import Ranks
-from lab.report.comparing import forgetting_curves, learning_curves, matrices, paired_differences, write_comparison_figures
+from lab.report.comparing import (
+    areas_by_task,
+    forgetting_by_lag,
+    forgetting_curves,
+    learning_curves,
+    matrices,
+    paired_differences,
+    steps_by_task,
+    write_comparison_figures,
+)
 from lab.report.drawing import COLOURS, look, matrix, wrapped
 from lab.report.figures import accuracy_matrix, accuracy_over_time, overview
 from lab.report.ranking import rank_diagram
@@ -62,7 +71,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_curves_and_matrices_are_legible(name):
-    for draw in (learning_curves, forgetting_curves, matrices):
+    for draw in (learning_curves, forgetting_curves, forgetting_by_lag, areas_by_task, steps_by_task, matrices):
         check_legible(draw(CASES[name]))
 
 
@@ -165,14 +174,15 @@ def test_names_are_broken_where_they_can_be():
 
 
 def test_all_that_apply_are_written(tmp_path):
-    given = {"seeds": 3, "tasks": 2, "curves": False}
+    given = {"seeds": 3, "tasks": 4}
     cells = [cell(name, place, kept=kept, **given) for place in ("x", "y") for name, kept in (("naive", 0.4), ("er", 0.8))]
     files = write_comparison_figures(compare(cells, ["accuracy", "forgetting"]), cells, tmp_path / "figures")
     assert [file.name for file in files[::2]] == [
         "paired_differences-accuracy.png", "paired_differences-forgetting.png", "learning_curves.png",
-        "forgetting_curves.png", "matrices.png", "ranks-accuracy.png", "ranks-forgetting.png",
+        "forgetting_curves.png", "forgetting_by_lag.png", "areas_by_task.png", "steps_by_task.png", "matrices.png",
+        "ranks-accuracy.png", "ranks-forgetting.png",
     ]  # fmt: skip
     assert all(file.stat().st_size > 1000 for file in files)
-    single = [cell("naive", tasks=1)]
+    single = [cell("naive", tasks=1, curves=False)]
     files = write_comparison_figures(compare(single, ["accuracy"]), single, tmp_path / "one")
     assert [file.name for file in files[::2]] == ["learning_curves.png", "matrices.png"]

@@ -1,0 +1,146 @@
+"""What time does: forgetting by lag with the power law through it, how fast each task is learnt, what was met again when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lab.metrics import CRITERION
+from lab.metrics.lags import forgetting_by_lag, power_law
+from lab.metrics.learning import areas, steps_to
+from lab.report.curves import settled
+from lab.report.drawing import band, look
+from lab.report.summary import mean_over_members, overall
+from lab.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LAG_TICKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
+LEAST_SHOWN = 1e-3
+"""Forgetting below it (or none, or less than none) is at the lower edge of axes that are logarithmic."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values ``[M, E]`` of the members that did not diverge, at places ``where`` ``[E]``."""
+
+    where: np.ndarray
+    values: np.ndarray
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def by_lag(results: Results) -> Series:
+    """Forgetting so many tasks after a task, mean over tasks."""
+    values, _ = forgetting_by_lag(settled(results))
+    return Series(np.arange(1, values.shape[1] + 1), values)
+
+
+def fitted(results: Results) -> tuple[float, float]:
+    """``a`` and ``b`` of the power law ``a t^b`` through the mean over members of forgetting by lag; NaN where there is
+    none."""
+    values, counts = forgetting_by_lag(settled(results))
+    (a,), (b,) = power_law(mean_over_members(values)[None], counts.max(0, initial=0)[None])
+    return float(a), float(b)
+
+
+def areas_by_task(results: Results) -> Series:
+    """The area under each task's own learning curve."""
+    return _by_task(results, areas)
+
+
+def steps_by_task(results: Results) -> Series:
+    """Steps to the criterion of each task; a task that does not come to it has those of its whole phase."""
+    criterion = results.config.get("evaluation", {}).get("criterion", CRITERION)
+    return _by_task(results, lambda *curves: steps_to(criterion, *curves)[0])
+
+
+def _by_task(results: Results, of: Callable[..., np.ndarray]) -> Series:
+    tasks = results.accuracy.shape[2]
+    joint = tasks > 1 and bool(np.isnan(results.accuracy[:, 1:-1]).all())  # no task has a phase of its own
+    if not results.curves or joint:
+        return Series(np.arange(1, tasks + 1), np.full((1, tasks), np.nan))
+    kept = [step is None for step in results.diverged]
+    points = np.asarray(results.curves["accuracy"])[kept]
+    return Series(np.arange(1, tasks + 1), of(points, np.array(results.curves["steps"]), np.array(results.curves["task"])))
+
+
+def met_again(results: Results) -> np.ndarray | None:
+    """Samples of earlier tasks in each phase by lag, shown by the stream and rehearsed together, mean over members: for
+    lags 1 .. T - 1 ``[P, T - 1]``, NaN where there is no task of that lag. None where nothing was met again, or nobody
+    counted."""
+    if not results.encounters:
+        return None
+    counts = mean_over_members((results.encounters["shown"] + results.encounters["rehearsed"]).astype(float))
+    found = np.full((len(counts), counts.shape[1] - 1), np.nan)
+    completed = results.encounters["task"]
+    for phase, task in enumerate(completed):
+        earlier = np.array(completed[:phase], dtype=int)  # joint training has none: what it shows was not met before
+        earlier = earlier[earlier < task]
+        found[phase, task - earlier - 1] = counts[phase, earlier]
+    return found if np.nansum(found) > 0 else None
+
+
+def exponent(results: Results) -> str:
+    """``b = 0.42 [0.35, 0.49]``, the mean over members of the fitted exponent; empty where there is none."""
+    found = overall(np.asarray(results.metrics.get("forgetting_exponent", np.full(1, np.nan)), dtype=float))
+    if not found.n:
+        return ""
+    return f"b = {found.mean:.2f}" + (f" [{found.low:.2f}, {found.high:.2f}]" if found.n > 1 else "")
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def draw_forgetting(axes: Axes, name: str, results: Results, number: int) -> None:
+    """Forgetting by lag on logarithmic axes, mean and 95 % band, and dotted the power law through it."""
+    series, style = by_lag(results), look(number)
+    a, b = fitted(results)
+    known = (~np.isnan(series.values)).any(0)
+    if not known.any():
+        axes.plot([], [], label=f"{name} (undefined)", **style)
+        return
+    label = ", ".join(filter(None, [name, exponent(results)]))
+    band(axes, series.where[known], series.values[:, known], label, style, number)
+    if np.isfinite(b):
+        axes.plot(series.where, a * series.where**b, color=style["color"], linestyle=(0, (1, 1.5)), linewidth=1)
+
+
+def finish_forgetting(axes: Axes) -> None:
+    """Axes that several lines of :func:`draw_forgetting` are on."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, PercentFormatter, ScalarFormatter
+
+    longest = max((line.get_xdata().max() for line in axes.lines if len(line.get_xdata())), default=1)
+    axes.set(xscale="log", yscale="log", xlabel="lag in tasks", ylim=(LEAST_SHOWN, 1))
+    axes.xaxis.set(
+        major_locator=FixedLocator([t for t in LAG_TICKS if t <= longest]), major_formatter=ScalarFormatter(),
+        minor_locator=NullLocator(),
+    )  # fmt: skip
+    axes.yaxis.set(major_formatter=PercentFormatter(1, decimals=None), minor_formatter=NullFormatter())
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_met_again(axes: Axes, counts: np.ndarray) -> object:
+    """Samples met again ``[P, L]`` as a matrix, colours logarithmic; white where none was, hatched where no task has
+    that lag."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_facecolor("0.92")
+    axes.patch.set(hatch="////", edgecolor="0.7")
+    phases, lags = counts.shape
+    extent = (0.5, lags + 0.5, phases + 0.5, 0.5)
+    axes.imshow(np.where(np.isnan(counts), np.nan, 0), cmap="Greys", vmin=0, vmax=1, extent=extent, aspect="auto")
+    shown = np.where(counts > 0, counts, np.nan)
+    image = axes.imshow(
+        shown, cmap="cividis", norm=LogNorm(max(1, np.nanmin(shown)), max(2, np.nanmax(shown))), extent=extent, aspect="auto"
+    )
+    axes.set(xlabel="lag in tasks", ylabel="in the phase of task")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(8, integer=True))
+    return image

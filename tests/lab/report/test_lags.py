@@ -1,0 +1,79 @@
+"""Forgetting by lag, how fast tasks are learnt, what was met again: the numbers behind the figures, and the figures."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lab.report import lags
+from lab.report.figures import forgetting_by_lag, met_again
+from lab.report.page import contrasts, over_time
+
+from .made import cell, results
+from .test_comparing import check_legible
+
+
+def encountered(tasks: int = 3):
+    """Results of two members of which the stream showed 10 samples of a phase's own task and ``p`` of the one before, and
+    memories 2 of the first task in every later phase, for the first member alone."""
+    found = results(seeds=2, tasks=tasks)
+    shown, rehearsed = (np.zeros((2, tasks, tasks), dtype=int) for _ in range(2))
+    for p in range(tasks):
+        shown[:, p, p] = 10
+        if p:
+            shown[:, p, p - 1] = p
+            rehearsed[0, p, 0] = 2
+    found.encounters = {"task": list(range(tasks)), "shown": shown, "rehearsed": rehearsed}
+    return found
+
+
+def test_what_was_met_again_is_the_mean_over_members_by_phase_and_lag():
+    counts = lags.met_again(encountered())
+    nothing = math.nan
+    np.testing.assert_equal(counts, [[nothing, nothing], [1 + 1, nothing], [2, 1]])
+
+
+def test_nothing_met_again_is_nothing_to_show():
+    found = encountered()
+    for what in ("shown", "rehearsed"):
+        found.encounters[what] *= np.eye(3, dtype=int)
+    assert lags.met_again(found) is None
+    assert met_again(found) is None
+    assert lags.met_again(results()) is None  # nobody counted
+
+
+@pytest.mark.parametrize("tasks", [3, 12, 60])
+def test_it_is_drawn_legibly(tasks):
+    check_legible(met_again(encountered(tasks)))
+
+
+def test_a_page_shows_it_with_its_numbers():
+    made = cell()
+    made.results.encounters = encountered(4).encounters
+    (chart,) = contrasts.met_again([made])
+    assert chart.rows[0] == ("", ["2", "1", "2.0"])
+    assert len(chart.rows) == 3 + 2 + 1
+
+
+def test_the_fit_is_drawn_where_there_is_one():
+    known, unknown = results(tasks=6, kept=0.8), results(tasks=3)
+    check_legible(forgetting_by_lag(known))
+    assert "b = " in lags.exponent(known)
+    assert forgetting_by_lag(unknown) is None
+    assert lags.exponent(unknown) == ""
+    a, b = lags.fitted(known)
+    mean = lags.by_lag(known).values.mean(0)
+    assert a * 1**b == pytest.approx(mean[0], abs=0.1)
+    assert a * 5**b == pytest.approx(mean[4], abs=0.1)
+
+
+def test_the_page_has_a_line_a_cell_by_lag_and_by_task():
+    cells = [cell("naive", tasks=6), cell("er", tasks=6, kept=0.9), cell("joint", tasks=6, joint=True)]
+    (chart,) = over_time.forgetting_by_lag(cells)
+    assert {name for name, _ in chart.rows} == {"naive", "er"}
+    assert [row[1] for name, row in chart.rows if name == "er"] == ["1", "2", "3", "4", "5"]
+    areas, steps = over_time.learnt(cells)
+    for learnt in (areas, steps):
+        assert {name for name, _ in learnt.rows} == {"naive", "er"}
+    expected = lags.areas_by_task(cells[1].results).values.mean(0)
+    assert [float(row[2]) for name, row in areas.rows if name == "er"] == pytest.approx(expected.tolist(), abs=1e-4)
