@@ -179,7 +179,7 @@ def _growing(n: Tensor, ages: Tensor, exponent: float) -> Tensor:
     """What a power law that is not normalised asks of each task in each phase, int64 ``[T, T]``."""
     due = (torch.minimum(n.unsqueeze(1), n) * ages.pow(-exponent)).masked_fill(ages.isinf(), 0).round().long()
     expected = f"less, since nothing would be met again with environment.amount={GROWING}"
-    require(bool(due.any()), "environment.exponent", exponent, expected)
+    require(bool(due.any()), "environment.exponent", f"{exponent:g}", expected)
     return due
 
 
