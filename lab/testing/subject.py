@@ -35,6 +35,10 @@ class Subject:
         ]
         return cls(composed("tracking=off", "batch_size=4", *small, *words))
 
+    def in_double(self) -> Subject:
+        """The same in double precision, where rounding is too small to be taken for a fault."""
+        return Subject(self.config | {"trainer": self.config["trainer"] | {"precision": "64"}})
+
     def experiment(
         self, seeds: list[int] = SEEDS, scenario: str | None = None, announced: bool = True, tasks: int = 2
     ) -> Experiment:
