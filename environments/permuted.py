@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from environments.tasks import SHARED, hold_out, repeated_labels, source_of, switch
-from lab.protocols import Data, Stream, Task, fraction, generator, one_of, phase_per_task, whole
+from environments.tasks import SHARED, repeated_labels, source_of, switch
+from environments.views import tasks_of_views
+from lab.protocols import Data, Stream, fraction, generator, one_of, phase_per_task, whole
 
 
 def permute(inputs: Tensor, table: Tensor, tasks: Tensor) -> Tensor:
@@ -34,9 +35,7 @@ class Permuted:
     def stream(self, seed: int) -> Stream:
         labels, outputs = repeated_labels(self.data.classes, self.tasks, self.scenario)
         size = math.prod(self.data.train.inputs.shape[1:])
-        tasks = []
-        for t in range(self.tasks):
-            train, held = hold_out(torch.arange(len(self.data.train)), self.validation, seed, t)
-            order = torch.randperm(size, generator=generator(SHARED if self.shared else seed, "permutation", t))
-            tasks.append(Task(train, torch.arange(len(self.data.test)), labels[t], held, order))
-        return Stream(tuple(tasks), phase_per_task(tuple(tasks)), self.scenario, outputs, permute)
+        draws = (generator(SHARED if self.shared else seed, "permutation", t) for t in range(self.tasks))
+        orders = [torch.randperm(size, generator=draw) for draw in draws]
+        tasks = tasks_of_views(self.data, orders, labels, self.validation, seed)
+        return Stream(tasks, phase_per_task(tasks), self.scenario, outputs, permute)

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from environments.augment import augmentation
-from environments.tasks import SHARED, hold_out, images_of, numbers, repeated_labels, switch
-from lab.protocols import Data, Stream, Task, fraction, generator, invalid, one_of, phase_per_task, whole
+from environments.tasks import SHARED, images_of, numbers, repeated_labels, switch
+from environments.views import tasks_of_views
+from lab.protocols import Data, Stream, fraction, generator, invalid, one_of, phase_per_task, whole
 
 
 def rotate(inputs: Tensor, table: Tensor, tasks: Tensor) -> Tensor:
@@ -61,11 +62,8 @@ class Rotated:
     def stream(self, seed: int) -> Stream:
         labels, outputs = repeated_labels(self.data.classes, self.tasks, self.scenario)
         angles = self._angles(SHARED if self.shared else seed)
-        tasks = []
-        for t in range(self.tasks):
-            train, held = hold_out(torch.arange(len(self.data.train)), self.validation, seed, t)
-            tasks.append(Task(train, torch.arange(len(self.data.test)), labels[t], held, angles[t]))
-        return Stream(tuple(tasks), phase_per_task(tuple(tasks)), self.scenario, outputs, rotate, self.augment)
+        tasks = tasks_of_views(self.data, angles, labels, self.validation, seed)
+        return Stream(tasks, phase_per_task(tasks), self.scenario, outputs, rotate, self.augment)
 
     def _angles(self, seed: int) -> Tensor:
         if self.angles == "even":

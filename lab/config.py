@@ -23,7 +23,7 @@ CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_
 NOT_IN_DIGEST = ("seeds", "paths", "tracking", "data", "plan", "trainer", "checkpoint")
 """Sections that change neither what is computed nor what it means."""
 
-NEWER_OPTIONS = {"evaluation.criterion": 0.8}
+NEWER_OPTIONS = {"evaluation.criterion": 0.8, "evaluation.at_most": None}
 """Options that came after the first runs, with the value at which a run is what it was without them: there they are no part of
 the cell, so that runs of an older lab are found again."""
 
@@ -128,6 +128,7 @@ def check(config: dict) -> None:
         ("evaluation", "every"),
         ("evaluation", "samples"),
         ("evaluation", "batch"),
+        ("evaluation", "at_most"),
         ("checkpoint", "every"),
         ("trainer", "max_steps"),
     ):

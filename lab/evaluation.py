@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,33 +27,31 @@ class Evaluation(nn.Module):
         tasks: ``all`` after every task, or ``log_lags``: the tasks at lags 0, 1, 2, 4, 8, ... (all at the end).
         samples: size of the subset on which curves are measured; None for the whole test set.
         batch: examples of a member in one forward pass; None for as many as are fastest.
+        at_most: so many examples of each task stand for its test set, drawn from the member's seed; None for all.
     """
 
     def __init__(
-        self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500, batch: int | None = None
-    ):
+        self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500,
+        batch: int | None = None, at_most: int | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.course, self.which, self.batch, self.split = course, tasks, batch, split
         streams, members, count = course.streams, len(course.streams), len(course.streams[0].tasks)
         self.scenario, self.tasks = streams[0].scenario, count
         self.data_split = "test" if split == "test" else "train"
-        held = [
-            _padded([_shuffled(getattr(s.tasks[t], split), seed, t) for s, seed in zip(streams, seeds, strict=True)])
-            for t in range(count)
-        ]
-        for t, (examples, valid) in enumerate(held):
-            self.register_buffer(f"examples_{t}", examples, persistent=False)
-            self.register_buffer(f"valid_{t}", valid, persistent=False)
-        self.samples = samples
+        held = [[getattr(stream.tasks[t], split) for stream in streams] for t in range(count)]
+        self.whole = Rows(_some(held, seeds, at_most))
         self.register_buffer("accuracy", torch.full((members, count + 1, count), NAN))
         self.register_buffer("accuracy_without_task", torch.full((members, count + 1, count), NAN))
         self.steps = course.evaluations()
+        fewest = min((most for most in (samples, at_most) if most), default=None)
+        self.subset = Rows(_some(held, seeds, fewest)) if self.steps else None
         self.register_buffer("curves", torch.full((members, len(self.steps), count), NAN))
         # What had been met at the end of each phase (row 0: nothing): output units [P + 1, M, C], whole tasks [P + 1, M, T].
-        seen = _seen_units(streams)
-        units = torch.stack([torch.stack([_units(s, torch.tensor([t])) for t in range(count)]) for s in streams])
-        self.register_buffer("seen", seen, persistent=False)
-        self.register_buffer("met", ~(units & ~seen.unsqueeze(2)).any(-1), persistent=False)
+        since = [first_met(stream) for stream in streams]
+        phases = torch.arange(len(course.phases) + 1).view(-1, 1, 1)
+        self.register_buffer("seen", torch.stack([units for units, _ in since]) <= phases, persistent=False)
+        self.register_buffer("met", torch.stack([tasks for _, tasks in since]) <= phases, persistent=False)
         # Class-incremental, a task has no accuracy before its classes are met: [P + 1][T], whether some member has met them.
         self._measurable = (self.met.any(1) | torch.tensor(self.scenario != "class")).tolist()
 
@@ -61,7 +60,7 @@ class Evaluation(nn.Module):
         """Measure the row of the accuracy tensor that a phase completes; -1 is before training."""
         row = self._row(phase)
         for task in self._due(row, phase):
-            with_task, without = self._measure(learner, task, phase, None)
+            with_task, without = self._measure(learner, task, phase, self.whole)
             self.accuracy[:, row, task] = with_task
             self.accuracy_without_task[:, row, task] = without
 
@@ -71,16 +70,15 @@ class Evaluation(nn.Module):
         phase, number = self.course.phase_at(step), self.steps.index(step)
         row = self._row(phase)
         for task in self._due(row, phase):
-            self.curves[:, number, task] = self._measure(learner, task, phase, self.samples)[0]
+            self.curves[:, number, task] = self._measure(learner, task, phase, self.subset)[0]
 
     def count(self) -> int:
         """Examples of one member that it is measured on in the whole run."""
-        sizes = [getattr(self, f"examples_{task}").shape[1] for task in range(self.tasks)]
-        ends = range(-1, len(self.course.phases))
-        whole = sum(sizes[task] for phase in ends for task in self._due(self._row(phase), phase))
-        points = map(self.course.phase_at, self.steps)
-        due = (task for phase in points for task in self._due(self._row(phase), phase))
-        return whole + sum(min(sizes[task], self.samples or sizes[task]) for task in due)
+        ends, points = range(-1, len(self.course.phases)), map(self.course.phase_at, self.steps)
+        return self._count(self.whole, ends) + (self._count(self.subset, points) if self.subset else 0)
+
+    def _count(self, rows: Rows, phases: Iterable[int]) -> int:
+        return sum(rows.count(task) for phase in phases for task in self._due(self._row(phase), phase))
 
     def _row(self, phase: int) -> int:
         """The row of the accuracy tensor that a phase works towards; row 0 before the first."""
@@ -98,9 +96,9 @@ class Evaluation(nn.Module):
         # The next task too: forward transfer needs what is known of it before it is trained.
         return sorted({row - 1 - lag for lag in lags if lag < row} | {min(row, self.tasks - 1)})
 
-    def _measure(self, learner: ContinualLearner, task: int, phase: int, samples: int | None) -> tuple[Tensor, Tensor]:
+    def _measure(self, learner: ContinualLearner, task: int, phase: int, rows: Rows) -> tuple[Tensor, Tensor]:
         """Accuracies ``[M]`` on a task, with the task's identity (in the task-incremental scenario) and without."""
-        examples, valid = getattr(self, f"examples_{task}")[:, :samples], getattr(self, f"valid_{task}")[:, :samples]
+        examples, valid = rows(task)
         tasks = torch.full((len(examples), 1), task, device=examples.device)
         met = self.seen[phase + 1].unsqueeze(1)
         answers = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
@@ -140,6 +138,48 @@ def _fitting(learner: ContinualLearner) -> int:
     return max(32, learner.reader.at_once(2 * (learner.members if learner.population.stack else 1)))
 
 
+class Rows(nn.Module):
+    """The examples that tasks are measured on: for each task a list of rows of the data for each member.
+
+    What tasks and members have in common is kept once: a thousand permutations of one test set cost one list of rows.
+    """
+
+    def __init__(self, tasks: list[list[Tensor]]):
+        super().__init__()
+        kept: dict[tuple[int, ...], int] = {}
+        self.members = len(tasks[0])
+        self.numbers = [kept.setdefault(tuple(map(id, rows)), len(kept)) for rows in tasks]
+        for number in kept.values():
+            rows = tasks[self.numbers.index(number)]
+            alike = all(len(row) == len(rows[0]) and torch.equal(row, rows[0]) for row in rows)
+            examples, valid = _padded(rows[:1] if alike else rows)
+            self.register_buffer(f"examples_{number}", examples, persistent=False)
+            self.register_buffer(f"valid_{number}", valid, persistent=False)
+
+    def count(self, task: int) -> int:
+        """How many examples the member with most of them has of a task."""
+        return getattr(self, f"examples_{self.numbers[task]}").shape[1]
+
+    def forward(self, task: int) -> tuple[Tensor, Tensor]:
+        """A task's rows, and whether each is an example (members may have fewer than others), both ``[M, n]``."""
+        number = self.numbers[task]
+        return tuple(getattr(self, f"{what}_{number}").expand(self.members, -1) for what in ("examples", "valid"))
+
+
+def _some(tasks: list[list[Tensor]], seeds: list[int], most: int | None) -> list[list[Tensor]]:
+    """Of each task's rows for each member at most so many, drawn from the member's seed; None for all."""
+    if most is None:
+        return tasks
+    return [
+        [_shuffled(rows, seed, t)[:most].clone() for rows, seed in zip(task, seeds, strict=True)]
+        for t, task in enumerate(tasks)
+    ]
+
+
+def _shuffled(examples: Tensor, seed: int, task: int) -> Tensor:
+    return examples[torch.randperm(len(examples), generator=generator(seed, "evaluation", task))]
+
+
 def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Index lists of the members as one ``[M, n]`` and which entries are real."""
     longest = max(map(len, rows))
@@ -147,22 +187,16 @@ def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.stack([torch.nn.functional.pad(row, (0, longest - len(row))) for row in rows]), valid
 
 
-def _shuffled(examples: Tensor, seed: int, task: int) -> Tensor:
-    return examples[torch.randperm(len(examples), generator=generator(seed, "evaluation", task))]
-
-
-def _seen_units(streams: list[Stream]) -> Tensor:
-    """Which output units were answers up to each phase, bool ``[P + 1, M, C]``."""
-    return torch.stack([_cumulative([_units(s, phase.tasks.unique()) for phase in s.phases], s.outputs) for s in streams], 1)
-
-
-def _units(stream: Stream, tasks: Tensor) -> Tensor:
-    units = torch.zeros(stream.outputs, dtype=torch.bool)
-    for task in tasks.tolist():
-        labels = stream.tasks[task].labels
-        units[labels[labels >= 0]] = True
-    return units
-
-
-def _cumulative(masks: list[Tensor], width: int) -> Tensor:
-    return torch.cat([torch.zeros(1, width, dtype=torch.bool), torch.stack(masks)]).cummax(0).values
+def first_met(stream: Stream) -> tuple[Tensor, Tensor]:
+    """The number of the phase, from 1, in which each output unit ``[C]`` is first an answer, and by which all units of each
+    task ``[T]`` have been; one past the last for never."""
+    count, never = len(stream.tasks), len(stream.phases) + 1
+    shown = torch.full((count,), never)
+    for number, phase in reversed(list(enumerate(stream.phases, 1))):
+        shown[phase.tasks.bincount(minlength=count) > 0] = number
+    labels = torch.stack([task.labels for task in stream.tasks])
+    places = torch.where(labels >= 0, labels, stream.outputs)
+    units = torch.full((stream.outputs + 1,), never)
+    units.scatter_reduce_(0, places.flatten(), shown.unsqueeze(1).expand_as(places).flatten(), "amin")
+    units[-1] = 0  # no unit: as good as met
+    return units[:-1], units[places].amax(1)

@@ -196,7 +196,8 @@ class Experiment:
 
     def evaluation(self, course: Course, seeds: list[int]) -> Evaluation:
         options = self.config["evaluation"]
-        return Evaluation(course, seeds, options["split"], options["tasks"], options["samples"], options["batch"])
+        names = ("split", "tasks", "samples", "batch", "at_most")
+        return Evaluation(course, seeds, *(options[name] for name in names))
 
     def settle_plan(self) -> Plan:
         if self.engine:

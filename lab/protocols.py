@@ -134,7 +134,7 @@ class Stream:
 
 def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:
     """The ordinary course: one phase for each task, holding its training examples."""
-    return tuple(Phase(task.train, torch.full_like(task.train, t), t, **options) for t, task in enumerate(tasks))
+    return tuple(Phase(task.train, torch.tensor(t).expand(len(task.train)), t, **options) for t, task in enumerate(tasks))
 
 
 class Environment(Protocol):

@@ -21,7 +21,7 @@ from lab.config import build, nearest
 from lab.errors import UserError
 from lab.learner import ContinualLearner
 from lab.results import ENCOUNTERED, Results, write_whole
-from lab.stream import Block, StreamDataModule
+from lab.stream import Block, Course, StreamDataModule
 from lab.workers import Report
 
 OURS = ("callbacks", "max_steps", "precision", "enable_progress_bar")
@@ -43,12 +43,23 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_whole(Path(path), lambda file: file.write(content.getbuffer()))
 
 
+SLOW_TO_SAVE = 0.1
+"""Seconds. Checkpoints that take longer are saved at task ends only where no more than a twentieth of the time goes into it:
+the accuracy tensor of a thousand tasks, say, takes longer to write than a task takes to train."""
+SHARE_OF_TIME = 20
+
+
 class Keeper(Callback):
-    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest, its step and its clock."""
+    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest, its step and its clock.
+
+    Those at task ends are left out where they would take up too much of the time (:data:`SLOW_TO_SAVE`); those that
+    `checkpoint.every` asks for, and the last one, never.
+    """
 
     def __init__(self, folder: Path, digest: str, resumed_from: int | None):
         self.folder, self.digest, self.resumed_from, self.step = folder, digest, resumed_from, resumed_from or 0
         self.seconds_before, self._begun = 0.0, 0.0
+        self._took, self._saved = 0.0, 0.0
 
     @property
     def seconds(self) -> float:
@@ -66,10 +77,22 @@ class Keeper(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs, batch: Block, batch_idx: int) -> None:
         self.step = batch.stop
-        if batch.checkpoint:
+        if batch.checkpoint and (self._asked_for(module.course, batch.stop) or self._worth_it()):
+            begun = time.perf_counter()
             trainer.save_checkpoint(self.folder / f"step-{batch.stop:09d}.ckpt")
             for old in checkpoints(self.folder)[2:]:
                 old.unlink()
+            self._saved = time.perf_counter()
+            self._took = self._saved - begun
+
+    @staticmethod
+    def _asked_for(course: Course, step: int) -> bool:
+        every = course.every["checkpoint"]
+        return step == course.stop or bool(every and step % every == 0)
+
+    def _worth_it(self) -> bool:
+        """Whether it is time for another one, judging by what the last one took."""
+        return self._took <= SLOW_TO_SAVE or time.perf_counter() - self._saved >= SHARE_OF_TIME * self._took
 
 
 class Watch(Callback):

@@ -92,6 +92,7 @@ def small_learner(
     dtype: torch.dtype = torch.float32,
     block: int = 4,
     curves: int | None = None,
+    samples: int = 500,
     **options,
 ) -> ContinualLearner:
     """A learner put together by hand; ``options`` are those of :class:`ContinualLearner`."""
@@ -101,7 +102,7 @@ def small_learner(
         streams = [strategy.rewrite(stream, environment.data, seed) for stream, seed in zip(streams, seeds, strict=True)]
     course = Course(streams, seeds, budget or Budget(4), block, curves)
     population = Population(make, seeds, stack, dtype)
-    reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds)
+    reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds, samples=samples)
     made = (population, list(strategies), optimizer(population.leaves), reader, course, evaluation, seeds)
     return ContinualLearner(*made, **options)
 

@@ -7,8 +7,9 @@ import torch
 from torch.func import functional_call
 from torchmetrics.classification import MulticlassAccuracy
 
-from lab.evaluation import Evaluation
+from lab.evaluation import Evaluation, Rows, first_met
 from lab.networks import MLP
+from lab.protocols import Phase, Stream, Task
 from lab.stream import Budget, Course
 from lab.testing.miniature import Miniature, fit, small_learner
 from strategies.er import ER
@@ -60,7 +61,7 @@ def watched(learner, environment):
         within(own, step)
         for m in range(len(SEEDS)):
             for t in range(TASKS):
-                subset = getattr(learner.evaluation, f"examples_{t}")[m, : learner.evaluation.samples]
+                subset = learner.evaluation.subset(t)[0][m]
                 points[m, step, t] = reference(own, environment, m, t, learner.course.phase_at(step), rows=subset)
 
     learner.evaluation.after_phase, learner.evaluation.within_phase = note_row, note_point
@@ -76,8 +77,7 @@ def assert_measured(value, expected):
 @pytest.mark.parametrize("scenario", ["class", "domain", "task"])
 def test_equal_to_torchmetrics(scenario, strategies):
     environment = Miniature(scenario)
-    learner = small_learner(SEEDS, partial(network_of, environment), strategies, environment=environment, curves=5)
-    learner.evaluation.samples = 7
+    learner = small_learner(SEEDS, partial(network_of, environment), strategies, environment=environment, curves=5, samples=7)
     rows, points = watched(learner, environment)
     measured = learner.evaluation
     for (m, row, t), (with_task, without) in rows.items():
@@ -104,10 +104,46 @@ def test_chunks_change_nothing():
 
 def test_curves_are_measured_on_a_fixed_subset_of_the_members_own():
     environment = Miniature("domain")
-    courses = [Course([environment.stream(s) for s in seeds], seeds, Budget(4)) for seeds in ([3, 8], [8])]
-    one, other = (Evaluation(course, course.seeds, samples=5) for course in courses)
-    assert torch.equal(one.examples_0[1, :5], other.examples_0[0, :5])
-    assert not torch.equal(one.examples_0[0, :5].sort().values, one.examples_0[1, :5].sort().values)
+    courses = [Course([environment.stream(s) for s in seeds], seeds, Budget(4), evaluate_every=5) for seeds in ([3, 8], [8])]
+    one, other = (Evaluation(course, course.seeds, samples=5).subset(0)[0] for course in courses)
+    assert one.shape == (2, 5)
+    assert torch.equal(one[1], other[0])
+    assert not torch.equal(one[0].sort().values, one[1].sort().values)
+
+
+def test_so_many_examples_stand_for_a_test_set():
+    environment = Miniature("domain")
+    streams = [environment.stream(seed) for seed in SEEDS]
+    evaluation = Evaluation(Course(streams, SEEDS, Budget(4), evaluate_every=5), SEEDS, samples=9, at_most=6)
+    for rows in (evaluation.whole, evaluation.subset):  # curves are measured on no more than that either
+        examples, valid = rows(1)
+        assert examples.shape == (2, 6)
+        assert valid.all()
+        for m, stream in enumerate(streams):
+            assert set(examples[m].tolist()) <= set(stream.tasks[1].test.tolist())
+            assert len(set(examples[m].tolist())) == 6
+    assert torch.equal(evaluation.whole(1)[0], evaluation.subset(1)[0])
+
+
+def test_what_tasks_and_members_have_in_common_is_kept_once():
+    test, own = torch.arange(5), torch.arange(3)
+    rows = Rows([[test, torch.arange(5)], [test, own], [test, own]])
+    assert len(list(rows.buffers())) == 2 * 2
+    assert rows.examples_0.shape == (1, 5)
+    for task, lengths in enumerate([(5, 5), (5, 3), (5, 3)]):
+        examples, valid = rows(task)
+        assert valid.sum(1).tolist() == list(lengths)
+        assert all(examples[m, :n].tolist() == list(range(n)) for m, n in enumerate(lengths))
+
+
+def test_what_is_met_when_is_what_the_phases_show():
+    """Units 0, 1 in task 0, 1, 2 in task 1; the first phase shows task 1 alone, the second both, task 2 is never shown."""
+    labels = [torch.tensor([0, 1, -1, -1]), torch.tensor([-1, 1, 2, -1]), torch.tensor([-1, -1, -1, 3])]
+    tasks = tuple(Task(torch.arange(4), torch.arange(4), own) for own in labels)
+    phases = (Phase(torch.arange(2), torch.tensor([1, 1]), 1), Phase(torch.arange(2), torch.tensor([0, 1]), 0))
+    units, whole = first_met(Stream(tasks, phases, "class", 5))
+    assert units.tolist() == [2, 1, 1, 3, 3]
+    assert whole.tolist() == [2, 1, 3]
 
 
 def test_validation_data_are_taken_from_the_training_split():
@@ -122,7 +158,7 @@ def test_validation_data_are_taken_from_the_training_split():
     streams = [environment.stream(seed) for seed in SEEDS]
     evaluation = Evaluation(Course(streams, SEEDS, Budget(4)), SEEDS, split="validation")
     assert evaluation.data_split == "train"
-    assert sorted(evaluation.examples_1[0].tolist()) == streams[0].tasks[1].validation.tolist()
+    assert sorted(evaluation.whole(1)[0][0].tolist()) == streams[0].tasks[1].validation.tolist()
 
 
 def test_log_lags_evaluates_few_tasks_and_all_at_the_ends():
