@@ -85,7 +85,8 @@ def stream_name(config: dict[str, Any]) -> str:
 
 
 def _kind(environment: dict[str, Any]) -> str:
-    return environment["_target_"].rsplit(".", 1)[-1].lower()
+    words = (environment.get("law"), environment["_target_"].rsplit(".", 1)[-1].lower())
+    return " ".join(filter(None, words))
 
 
 def print_table(runs: list[tuple[str, Results]], title: str = "") -> None:
