@@ -25,9 +25,13 @@ class Separate(Strategy):
         size = 4 * members * parameters
         return f"strategy=separate keeps {members} networks of {parameters} parameters for each task: {size:,} bytes a task"
 
-    def setup(self, learner):
-        if any(len(phase.tasks.unique()) > 1 for stream in learner.course.streams for phase in stream.phases):
+    def check(self, stream, data):
+        if any(len(phase.tasks.unique()) > 1 for phase in stream.phases):
             raise UserError("strategy: separate trains a network on one task at a time, and here tasks are mixed")
+
+    def setup(self, learner):
+        for stream in learner.course.streams:  # other strategies may have mixed them since
+            self.check(stream, None)
         population, tasks = learner.population, len(learner.course.streams[0].tasks)
         networks = [population.held(), *(population.fresh("separate", t) for t in range(1, tasks))]
         self.names = list(networks[0])

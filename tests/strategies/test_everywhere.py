@@ -87,8 +87,10 @@ def test_a_strategy_serves_where_it_claims_and_is_refused_elsewhere(configuratio
         stream = build("environment", version["environment"]).stream(0)
         (made,) = (build(name, node) for name, node in version["strategy"].items())
         told = all(phase.announced for phase in stream.phases)
-        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told):
-            with pytest.raises(UserError, match=r"serves|must be told"):
+        mixed = any(len(phase.tasks.unique()) > 1 for phase in stream.phases)
+        alone = strategy == "separate" and mixed
+        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told) or alone:
+            with pytest.raises(UserError, match=r"serves|must be told|one task at a time"):
                 Experiment(version)
         else:
             serves(Experiment(version))
