@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lab.population import Population, RunTwiceError
+from lab.population import Population
+from lab.tracing import RunTwiceError
 
 AT_ONCE = 2**24
 """Numbers in the per-sample gradients that are held at one time."""

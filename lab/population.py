@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,16 +14,10 @@ from torch.utils._pytree import tree_map
 
 from lab.errors import UserError
 from lab.seeding import derive, member_keys
-
-_DOT = "/"  # parameter names of a module may not contain dots
-ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.SiLU)
+from lab.tracing import DOT, Tracing, widened
 
 
-class RunTwiceError(UserError):
-    """A layer is run more than once for each sample, where what goes into it is asked for."""
-
-
-class Population(nn.Module):
+class Population(Tracing, nn.Module):
     """``population(inputs [M, B, ...]) -> logits [M, B, ..., C]``, every member on its own inputs.
 
     Args:
@@ -52,10 +46,10 @@ class Population(nn.Module):
         for name, value in parameters.items():
             value = value.detach().to(keep)
             value = value.mT.contiguous().mT if name in turned else value
-            self.register_parameter(name.replace(".", _DOT), nn.Parameter(value))
+            self.register_parameter(name.replace(".", DOT), nn.Parameter(value))
         for name, value in buffers.items():
-            self.register_buffer(name.replace(".", _DOT), value.to(keep) if value.is_floating_point() else value)
-        self.clocks = [name for name in self._buffers if name.split(_DOT)[-1] == "clock"]
+            self.register_buffer(name.replace(".", DOT), value.to(keep) if value.is_floating_point() else value)
+        self.clocks = [name for name in self._buffers if name.split(DOT)[-1] == "clock"]
         # The skeleton gives structure alone; in a list, so that its parameters are not the population's.
         self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
         self._slots = _slots(networks[0], self._skeleton[0], [*parameters, *buffers])
@@ -102,7 +96,7 @@ class Population(nn.Module):
         else:
             inputs = self._converted(inputs)
             logits = vmap(self._one)(values, inputs) if self.stack else self._in_turn(values, inputs)
-        return logits.float() if logits.dtype == torch.bfloat16 else logits
+        return widened(logits)
 
     def features(self, inputs: Tensor, state: dict[str, Tensor] | None = None) -> Tensor:
         """What the networks' ``features`` give, ``[M, B, D]``: the last hidden layer's activations.
@@ -111,8 +105,7 @@ class Population(nn.Module):
             UserError: for a network that has no such method.
         """
         self.require_features()
-        features = self._each(self._features, self._state(state), self._converted(inputs))
-        return features.float() if features.dtype == torch.bfloat16 else features
+        return widened(self._each(self._features, self._state(state), self._converted(inputs)))
 
     def require_features(self) -> None:
         """Refuse a network that does not tell features from head."""
@@ -122,62 +115,16 @@ class Population(nn.Module):
                 f"network: {kind} has no method `features`, inputs [B, ...] to activations [B, D], which is needed here"
             )
 
-    def traced(
-        self, inputs: Tensor, probes: dict[str, Tensor], gates: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and what goes into the layers that ``probes`` names, each ``[M, B, ...]``; probes are added to what those
-        layers put out, so that the gradient of a zero is the gradient of the layer's output."""
-        logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, gates or {})
-        return logits, into
-
-    def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """The layers of activations by their path in the network, and the shape that one input of ``shape`` has there.
-
-        Raises:
-            UserError: for a network without any: its non-linearities are to be modules (``nn.ReLU``, ...).
-        """
-        shapes: dict[str, tuple[int, ...]] = {}
-        with ExitStack() as hooks, torch.no_grad():
-            for path, module in self._skeleton[0].named_modules():
-                if isinstance(module, ACTIVATIONS):
-                    note = lambda _module, _inputs, out, path=path: shapes.update({path: tuple(out.shape[1:])})  # noqa: E731
-                    hooks.callback(module.register_forward_hook(note).remove)
-            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=next(self._skeleton[0].parameters()).dtype))
-        if not shapes:
-            kind = type(self._skeleton[0]).__name__
-            raise UserError(f"network: {kind} has no activation modules (nn.ReLU, nn.Tanh, ...), whose units are needed here")
-        return shapes
-
-    def linear(self) -> dict[str, str] | None:
-        """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
-        layers = self.layers(nn.Linear)
-        return None if layers is None else {path: self.leaf_of(path, "weight") for path in layers}
-
-    @staticmethod
-    def leaf_of(path: str, name: str) -> str:
-        """What a layer's parameter is called in :attr:`leaves`.
-
-        >>> Population.leaf_of("hidden.0", "weight")
-        'hidden/0/weight'
-        """
-        return f"{path}.{name}".lstrip(".").replace(".", _DOT)
-
-    def layers(self, *kinds: type[nn.Module]) -> dict[str, nn.Module] | None:
-        """The layers of these kinds by path, without their values, where no other layer has parameters."""
-        layers = {path: m for path, m in self._skeleton[0].named_modules() if type(m) in kinds}
-        own = {self.leaf_of(path, name) for path, m in layers.items() for name, p in m._parameters.items() if p is not None}
-        return layers if own == {*self._parameters} else None
-
     def held(self) -> dict[str, Tensor]:
         """Parameters and buffers ``[M, ...]`` by name, without what dropout's masks are drawn with."""
         held = {**self._parameters, **self._buffers}
-        return {name: value for name, value in held.items() if name.split(_DOT)[-1] not in ("clock", "key")}
+        return {name: value for name, value in held.items() if name.split(DOT)[-1] not in ("clock", "key")}
 
     def fresh(self, *purpose: object) -> dict[str, Tensor]:
         """Parameters and buffers as another initialisation makes them, from the members' seeds and a purpose. Not in a step:
         networks are made on the host."""
         parameters, buffers = stack_module_state([_initialised(self._make, derive(s, "fresh", *purpose)) for s in self._seeds])
-        made = {name.replace(".", _DOT): value.detach() for name, value in (parameters | buffers).items()}
+        made = {name.replace(".", DOT): value.detach() for name, value in (parameters | buffers).items()}
         return {name: made[name].to(value) for name, value in self.held().items()}
 
     @torch.no_grad()
@@ -229,30 +176,6 @@ class Population(nn.Module):
         with self._filled(state) as network:
             return network.features(inputs)
 
-    def _traced(
-        self, state: list[Tensor], inputs: Tensor, probes: dict[str, Tensor], gates: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """One network's outputs, what its watched layers put out, and what went into the probed ones."""
-        out: dict[str, Tensor] = {}
-        into: dict[str, Tensor] = {}
-
-        def hook(path: str) -> Callable:
-            def changed(_module: nn.Module, given: tuple[Tensor, ...], put: Tensor) -> Tensor:
-                if path in into:
-                    raise RunTwiceError(f"network: layer {path} is run more than once")
-                into.update({path: given[0]} if path in probes else {})
-                put = put + probes[path].to(put.dtype) if path in probes else put
-                put = put * gates[path].to(put.dtype) if path in gates else put
-                out.update({path: put} if path in self.watched else {})
-                return put
-
-            return changed
-
-        with self._filled(state) as network, ExitStack() as hooks:
-            for path in {*probes, *gates, *self.watched}:
-                hooks.callback(network.get_submodule(path).register_forward_hook(hook(path)).remove)
-            return network(inputs), out, into
-
     def _each(self, method: Callable[..., Any], state: list[Tensor], *given: Any) -> Any:
         """A method of one network for all members, at once or in turn; ``given`` and its answers are trees of ``[M, ...]``."""
         if self.stack:
@@ -283,7 +206,7 @@ class Population(nn.Module):
 
     def member(self, index: int) -> dict[str, Tensor]:
         """One member's parameters and buffers under the network's own names, as ``load_state_dict`` takes them."""
-        return {name.replace(_DOT, "."): value[index].detach().clone() for name, value in self.state_dict().items()}
+        return {name.replace(DOT, "."): value[index].detach().clone() for name, value in self.state_dict().items()}
 
 
 def one_network(make: Callable[[], nn.Module], seed: int, own_seed: int) -> nn.Module:
@@ -333,7 +256,7 @@ def _widen_normalisation(skeleton: nn.Module, dtype: torch.dtype) -> set[str]:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
             module.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
-            wide |= {f"{path}.{name}".lstrip(".").replace(".", _DOT) for name in module._parameters}
+            wide |= {f"{path}.{name}".lstrip(".").replace(".", DOT) for name in module._parameters}
     return wide
 
 

@@ -1,0 +1,110 @@
+"""Looking inside a population's networks: which layers there are, what goes into them, what they put out, factors on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.errors import UserError
+
+DOT = "/"  # parameter names of a module may not contain dots
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.SiLU)
+
+
+class RunTwiceError(UserError):
+    """A layer is run more than once for each sample, where what goes into it is asked for."""
+
+
+class Tracing:
+    """A part of :class:`lab.population.Population`."""
+
+    leaves: dict[str, nn.Parameter]
+    watched: list[str]
+    _skeleton: list[nn.Module]
+    _each: Callable[..., Any]
+    _state: Callable[..., list[Tensor]]
+    _converted: Callable[[Tensor], Tensor]
+    _filled: Callable[[list[Tensor]], AbstractContextManager[nn.Module]]
+
+    def traced(
+        self, inputs: Tensor, probes: dict[str, Tensor], gates: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and what goes into the layers that ``probes`` names, each ``[M, B, ...]``; probes are added to what those
+        layers put out, so that the gradient of a zero is the gradient of the layer's output."""
+        logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, gates or {})
+        return logits, into
+
+    def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The layers of activations by their path in the network, and the shape that one input of ``shape`` has there.
+
+        Raises:
+            UserError: for a network without any: its non-linearities are to be modules (``nn.ReLU``, ...).
+        """
+        shapes = self.put_out([path for path, m in self._skeleton[0].named_modules() if isinstance(m, ACTIVATIONS)], shape)
+        if not shapes:
+            kind = type(self._skeleton[0]).__name__
+            raise UserError(f"network: {kind} has no activation modules (nn.ReLU, nn.Tanh, ...), whose units are needed here")
+        return shapes
+
+    def put_out(self, paths: Iterable[str], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """What shape the layers at ``paths`` give to one input of ``shape``, in the order in which they are run."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        with ExitStack() as hooks, torch.no_grad():
+            for path in paths:
+                note = lambda _module, _inputs, out, path=path: shapes.update({path: tuple(out.shape[1:])})  # noqa: E731
+                hooks.callback(self._skeleton[0].get_submodule(path).register_forward_hook(note).remove)
+            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=next(self._skeleton[0].parameters()).dtype))
+        return shapes
+
+    def linear(self) -> dict[str, str] | None:
+        """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
+        layers = self.layers(nn.Linear)
+        return None if layers is None else {path: self.leaf_of(path, "weight") for path in layers}
+
+    @staticmethod
+    def leaf_of(path: str, name: str) -> str:
+        """What a layer's parameter is called in :attr:`leaves`.
+
+        >>> Tracing.leaf_of("hidden.0", "weight")
+        'hidden/0/weight'
+        """
+        return f"{path}.{name}".lstrip(".").replace(".", DOT)
+
+    def layers(self, *kinds: type[nn.Module]) -> dict[str, nn.Module] | None:
+        """The layers of these kinds by path, without their values, where no other layer has parameters."""
+        layers = {path: m for path, m in self._skeleton[0].named_modules() if type(m) in kinds}
+        own = {self.leaf_of(path, name) for path, m in layers.items() for name, p in m._parameters.items() if p is not None}
+        return layers if own == {*self.leaves} else None
+
+    def _traced(
+        self, state: list[Tensor], inputs: Tensor, probes: dict[str, Tensor], gates: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """One network's outputs, what its watched layers put out, and what went into the probed ones."""
+        out: dict[str, Tensor] = {}
+        into: dict[str, Tensor] = {}
+
+        def hook(path: str) -> Callable:
+            def changed(_module: nn.Module, given: tuple[Tensor, ...], put: Tensor) -> Tensor:
+                if path in into:
+                    raise RunTwiceError(f"network: layer {path} is run more than once")
+                into.update({path: given[0]} if path in probes else {})
+                put = put + probes[path].to(put.dtype) if path in probes else put
+                put = put * gates[path].to(put.dtype) if path in gates else put
+                out.update({path: put} if path in self.watched else {})
+                return put
+
+            return changed
+
+        with self._filled(state) as network, ExitStack() as hooks:
+            for path in {*probes, *gates, *self.watched}:
+                hooks.callback(network.get_submodule(path).register_forward_hook(hook(path)).remove)
+            return network(inputs), out, into
+
+
+def widened(values: Tensor) -> Tensor:
+    """What networks in bfloat16 give, in float32: losses are no place to round."""
+    return values.float() if values.dtype == torch.bfloat16 else values
