@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.ahead import Work, works
+from lab.answering import among, answered, score_before
 from lab.encounters import Encounters
 from lab.evaluation import Evaluation
 from lab.optimizers import StackedOptimizer, clip_by_member
@@ -77,7 +78,6 @@ class ContinualLearner(Services, LightningModule):
         """Samples of one member that went through the network in training; strategies add their own."""
         self.phase = 0
         self._memories = 0
-        self._units: Tensor | None = None
         self._frozen: Tensor | None = None
         self._look_for_diverged = True
         self.activations: dict[str, Tensor] = {}
@@ -126,12 +126,11 @@ class ContinualLearner(Services, LightningModule):
         return {hook: [s for s in self.strategies if overrides(s, hook)] for hook in HOOKS}
 
     def _prepare(self, block: Block) -> None:
-        """What is settled for a whole block: its phase, the units in training, and who is left out because it diverged.
+        """What is settled for a whole block: its phase, and who is left out because it diverged.
 
         The host looks for diverged members only where a resumed run would look too: at the start and behind checkpoints.
         """
         self.phase = block.phase
-        self._units = self.evaluation.seen[block.phase + 1].unsqueeze(1) if self._only("seen") else None
         if self._look_for_diverged:
             diverged = self.diverged_at >= 0
             self._frozen = diverged if bool(diverged.any()) else None
@@ -240,15 +239,10 @@ class ContinualLearner(Services, LightningModule):
             self._test_before(batch, logits)
 
     def _test_before(self, batch: Batch, logits: Tensor) -> None:
-        """Score the stream's samples by the logits they got before they were trained on.
-
-        Among the units that `outputs=` says: a strategy's own choice may have been made by looking at the labels.
-        """
-        right = self._right(_among(self.answered(batch), logits), batch.targets)[:, : batch.current]
-        counted = (batch.weights_or_ones()[:, : batch.current] > 0).float()
-        tasks = batch.tasks.expand_as(batch.examples)[:, : batch.current]
-        self.right_before.scatter_add_(1, tasks, right * counted)
-        self.met_before.scatter_add_(1, tasks, counted)
+        of_stream = slice(batch.current)
+        counted = (batch.weights_or_ones()[:, of_stream] > 0).float()
+        tasks = batch.tasks.expand_as(batch.examples)[:, of_stream]
+        score_before(self, self.phase, logits[:, of_stream], batch.targets[:, of_stream], tasks, counted)
 
     def _note_losses(self, losses: Tensor, first: int) -> None:
         """Note who diverged in the steps from number ``first`` on, by their losses ``[S, M]``."""
@@ -283,19 +277,9 @@ class ContinualLearner(Services, LightningModule):
 
     # --- which output units are trained -------------------------------------------------------------------------------
 
-    def _only(self, outputs: str) -> bool:
-        return self.evaluation.scenario == "class" and self.outputs == outputs
-
     def _among_units(self, batch: Batch, logits: Tensor) -> Tensor:
         """Logits ``[M, B, ..., C]``, minus infinity at the units that a sample is not answered with in training."""
-        return _among(self.units_for(batch), logits)
-
-    @staticmethod
-    def _right(logits: Tensor, targets: Tensor) -> Tensor:
-        """The share of each sample's labels that are answered rightly, ``[M, B]``: 0 or 1 where it has one label."""
-        labelled = (targets >= 0).view(*targets.shape[:2], -1)
-        right = (logits.argmax(-1) == targets).view_as(labelled) & labelled
-        return right.sum(2) / labelled.sum(2).clamp(min=1)
+        return among(self.units_for(batch), logits)
 
     def log_probabilities(self, batch: Batch, logits: Tensor) -> Tensor:
         """Of every output unit ``[M, B, ..., C]``, among those that the sample's loss runs over; minus infinity elsewhere."""
@@ -313,15 +297,7 @@ class ContinualLearner(Services, LightningModule):
 
     def answered(self, batch: Batch) -> Tensor | None:
         """The units that the scenario and ``outputs=`` say, bool ``[M, B, C]`` or ``[M, 1, C]``; None for all."""
-        of_own_task = self.evaluation.scenario == "task" or self._only("current")
-        return self.reader.units_of(batch.tasks) if of_own_task else self._units
-
-
-def _among(units: Tensor | None, logits: Tensor) -> Tensor:
-    """Logits ``[M, B, ..., C]``, minus infinity at other than these units, ``[M, B, C]`` or ``[M, 1, C]``; None for all."""
-    if units is None:
-        return logits
-    return logits.masked_fill(~units.view(*units.shape[:2], *[1] * (logits.dim() - 3), units.shape[-1]), -torch.inf)
+        return answered(self, self.phase, batch.tasks)
 
 
 def overrides(strategy: Strategy, hook: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.answering import score_before
 from lab.errors import UserError
 from lab.evaluation import Evaluation
 from lab.protocols import Data, Stream
@@ -169,22 +170,21 @@ class Member:
             if before < step < self.step:
                 self._curve(step)
 
-    def meet(self, phase: int, positions: list[int], samples: Samples) -> None:
-        """Where the stream asks for it, score samples of the phase by what is answered just before they are trained on."""
+    def meet(self, phase: int, positions: list[int], samples: Samples, inputs: Tensor | None = None) -> None:
+        """Where the stream asks for it, score samples of the phase by what is answered just before they are trained on.
+
+        Args:
+            inputs: as they are about to be trained on, where the stream augments them; None: as ``samples`` has them.
+        """
         if not self.prequential:
             return
         tasks, targets = samples.tasks[positions], samples.targets[positions]
+        inputs = self.reader.shown(samples.inputs[positions]) if inputs is None else inputs
         told = [int(task) for task in tasks.unique()] if self.stream.scenario == "task" else [None]
         for task in told:
             own = torch.ones_like(tasks, dtype=torch.bool) if task is None else tasks == task
-            inputs = self.reader.shown(samples.inputs[positions][own])
-            scores = self._scores(inputs, task)
-            allowed = self.evaluation.seen[phase + 1, 0] if self.outputs == "seen" and self.stream.scenario == "class" else None
-            allowed = allowed if task is None else self.units(task)
-            scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
-            right = (scores.argmax(1) == targets[own]).float()
-            self.right_before[0].index_add_(0, tasks[own], right)
-            self.met_before[0].index_add_(0, tasks[own], torch.ones_like(right))
+            given = (self._scores(inputs[own], task), targets[own], tasks[own], torch.ones(int(own.sum())))
+            score_before(self, phase, *(part.unsqueeze(0) for part in given))
 
     def count(self, forward: int = 0, backward: int = 0) -> None:
         """Count samples that went through the network in training."""

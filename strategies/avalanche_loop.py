@@ -117,7 +117,8 @@ class Watch:
         loader._create_samplers = samplers
 
     def before_training_iteration(self, strategy: Any, **_options: Any) -> None:
-        self.member.meet(self.phase, self.positions, self.samples)
+        augmented = strategy.mb_x[: len(self.positions)].cpu() if self.member.stream.augment else None
+        self.member.meet(self.phase, self.positions, self.samples, augmented)
 
     def after_training_iteration(self, strategy: Any, **_options: Any) -> None:
         self.member.stepped(strategy.loss.detach())

@@ -72,5 +72,4 @@ def step_on_fake_cuda(learner: ContinualLearner, block: Block) -> None:
 def _moved(learner: ContinualLearner, block: Block, convert: Callable[[Tensor], Tensor]) -> Block:
     """Put a learner, and the block it is given, through ``convert``."""
     move(learner, convert, learner.optimizer)
-    learner._units = None if learner._units is None else convert(learner._units)
     return block.through(convert)

@@ -154,7 +154,7 @@ def test_the_labels_of_a_sample_with_many_are_drawn_one_by_one():
             return self.head(inputs)
 
     learner, _ = after_a_task()
-    learner._units = None
+    learner.outputs = "all"
     inputs = torch.randn(2, 6, 5, 3, generator=torch.Generator().manual_seed(0))
     targets = torch.randint(0, 4, (2, 6, 5), generator=torch.Generator().manual_seed(1))
     targets[:, 2:, 3] = -100

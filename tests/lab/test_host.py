@@ -76,7 +76,6 @@ def test_whole_blocks_and_what_is_noted_of_their_losses(name, frozen, stack):
     for learner, block in moments(make):
         if frozen:
             learner._frozen = to_meta(torch.tensor([False, True, False]))
-        learner._units = None if learner._units is None else to_meta(learner._units)
         move(learner, to_meta, learner.optimizer)
         block = block.through(to_meta)
         with OneDevice():

@@ -164,6 +164,25 @@ def test_a_stream_that_is_tested_on_before_training_is():
         assert torch.equal(theirs.met_before[0], own.met_before[1])
 
 
+def test_before_training_images_are_tested_as_they_are_then_trained_on(monkeypatch):
+    words = ("environment=online", "environment.base=split", "environment.base.source=digits", "environment.base.tasks=2")
+    made = Experiment(composed(*SMALL, *words, "environment.base.augment=crop", "strategy=avalanche", "batch_size=64"))
+    member, trained_on, tested = member_of(made, 0), [], []
+    member.network.register_forward_pre_hook(lambda net, given: trained_on.append(given[0]) if net.training else None)
+    meet, scores = member.meet, member._scores
+
+    def watched(*given):
+        monkeypatch.setattr(member, "_scores", lambda inputs, task: tested.append(inputs) or scores(inputs, task))
+        meet(*given)
+        monkeypatch.setattr(member, "_scores", scores)
+
+    monkeypatch.setattr(member, "meet", watched)
+    made.engine.train(member)
+    assert len(tested) > 5
+    assert torch.equal(torch.cat(tested), torch.cat(trained_on))
+    assert int(member.met_before.sum()) == len(torch.cat(tested))
+
+
 def test_images_are_augmented_in_training_alone(monkeypatch):
     words = ("environment=split", "environment.source=digits", "environment.tasks=2", "environment.augment=crop")
     made = Experiment(composed(*SMALL, *words, "strategy=avalanche", "batch_size=64"))
