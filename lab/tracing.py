@@ -36,7 +36,7 @@ class Tracing:
         """Logits, and what goes into the layers that ``probes`` names, each ``[M, B, ...]``; probes are added to what those
         layers put out, so that the gradient of a zero is the gradient of the layer's output."""
         logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, gates or {})
-        return logits, into
+        return widened(logits), into
 
     def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The layers of activations by their path in the network, and the shape that one input of ``shape`` has there.

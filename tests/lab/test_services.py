@@ -65,6 +65,16 @@ def test_gates_act_on_the_units_they_name_and_watched_layers_are_seen(stack):
     torch.testing.assert_close(gated, head)
 
 
+@pytest.mark.parametrize("stack", [True, False])
+def test_traced_logits_are_those_of_a_forward_pass_in_bfloat16_too(stack):
+    """And so is the softmax that Fisher information is made of: in float32."""
+    own = Population(lambda: MLP((6,), 4, width=8, depth=1), [1, 2], stack, torch.bfloat16)
+    inputs = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    logits, _ = own.traced(inputs, {"head": torch.zeros(2, 1, 1)})
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, own(inputs))
+
+
 def test_fresh_parameters_are_those_of_another_initialisation():
     own, alone = population(), population(seeds=[2])
     fresh = own.fresh("task", 1)
