@@ -79,11 +79,12 @@ class NCM(Strategy):
         return F.normalize(features, dim=2) if self.normalise else features
 
     def predict(self, learner, inputs, tasks):
-        known = self.counts > 0
-        if not bool(known.any()):
+        known, some = self.counts > 0, (self.counts > 0).any(1)
+        if not bool(some.any()):
             return learner.logits(inputs, tasks)
         means = self._normalised(self.sums / self.counts.clamp(min=1).unsqueeze(2))
         features = self._normalised(learner.population.features(inputs))
         # - || phi - mu ||^2 without || phi ||^2, which is the same for all classes.
         nearness = 2 * features @ means.mT - means.square().sum(2).unsqueeze(1)
-        return nearness.masked_fill(~known.unsqueeze(1), -torch.inf)
+        nearness = nearness.masked_fill(~known.unsqueeze(1), -torch.inf)
+        return nearness if bool(some.all()) else torch.where(some.view(-1, 1, 1), nearness, learner.logits(inputs, tasks))

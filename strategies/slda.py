@@ -107,14 +107,14 @@ class SLDA(Strategy):
         self.stale = True
 
     def predict(self, learner, inputs, tasks):
-        known = self.counts > 0
-        if not bool(known.any()):
+        known, some = self.counts > 0, (self.counts > 0).any(1)
+        if not bool(some.any()):
             return learner.logits(inputs, tasks)
         if self.stale:
             self._solve()
-        features = self._features(learner, inputs)
-        scores = features @ self.slopes.mT.to(features.dtype) + self.offsets.unsqueeze(1).to(features.dtype)
-        return scores.masked_fill(~known.unsqueeze(1), -torch.inf)
+        scores = self._features(learner, inputs).double() @ self.slopes.mT + self.offsets.unsqueeze(1)
+        scores = scores.masked_fill(~known.unsqueeze(1), -torch.inf)
+        return scores if bool(some.all()) else torch.where(some.view(-1, 1, 1), scores, learner.logits(inputs, tasks))
 
     def _solve(self) -> None:
         covariance = self.scatter / self.counts.sum(1).clamp(min=1).view(-1, 1, 1)

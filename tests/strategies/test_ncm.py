@@ -125,3 +125,13 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match="must be told when a task ends"):
         Subject.of("strategy=ncm").experiment(announced=False)
     Subject.of("strategy=ncm", "strategy.ncm.source=stream").experiment(announced=False)
+
+
+def test_a_member_that_has_no_class_yet_is_answered_by_its_head():
+    strategy = NCM()
+    learner = learner_with(strategy)
+    strategy._add(torch.rand(2, 3, 16), torch.tensor([[1, 2, 1]] * 2), torch.tensor([[True] * 3, [False] * 3]))
+    inputs = (learner.reader.train_inputs[:9].float() / 255).expand(2, -1, -1, -1, -1)
+    heads = learner.logits(inputs, None).argmax(2)
+    assert set(answers(learner)[0].tolist()) <= {1, 2}
+    assert torch.equal(answers(learner)[1, :9], heads[1])

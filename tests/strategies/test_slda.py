@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import nn
 
 from lab.errors import UserError
 from lab.networks import MLP
@@ -121,6 +122,41 @@ def test_never_frozen_features_are_taken_as_they_were_met():
         expected = analysis(features_of(learner.population.member(m), torch.arange(96)))
         ours = scores(learner)[m].numpy()
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+class Identity(nn.Module):
+    """Its features are its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 6)
+
+    def features(self, inputs):
+        return inputs.flatten(1)
+
+    def forward(self, inputs):
+        return self.head(self.features(inputs))
+
+
+def test_means_that_are_near_each_other_are_told_apart_in_double():
+    """Two means .001 apart at 100, no variance: slopes are 1e4 times the means, scores 5e7, where float32 has steps of 4."""
+    strategy = SLDA(1e-4, freeze="never")
+    learner = small_learner([3], Identity, (strategy,), environment=ENVIRONMENT, budget=Budget(4, epochs=1))
+    rows = torch.full((1, 2, 64), 100.0, dtype=torch.float64)
+    rows[0, 1, 0] += 1e-3
+    strategy.add(rows, torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool))
+    asked = torch.full((1, 5, 64), 100.0)
+    asked[0, :, 0] += torch.tensor([-1e-3, 0.0, 4e-4, 6e-4, 1e-3])
+    assert learner.predict(asked).argmax(2).tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_a_member_that_has_no_class_yet_is_answered_by_its_head():
+    strategy = SLDA(1e-2, freeze="never")
+    learner = learner_with(strategy)
+    strategy.add(torch.rand(2, 3, 16), torch.tensor([[1, 2, 1]] * 2), torch.tensor([[True] * 3, [False] * 3]))
+    inputs = (learner.reader.train_inputs[:9].float() / 255).expand(2, -1, -1, -1, -1)
+    assert set(scores(learner)[0].argmax(1).tolist()) <= {1, 2}
+    assert torch.equal(scores(learner)[1, :9], learner.logits(inputs, None)[1])
 
 
 def test_classes_that_are_not_met_are_not_answered_and_the_head_answers_first():
