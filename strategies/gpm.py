@@ -16,9 +16,9 @@ members however many vectors they have. A vector with less than a millionth of t
 
 Convolutions have a column of R for every place that their kernel is put to. A bias is the weight of an input that is always 1,
 and protected so (the paper's networks have none). As in the paper a head of its own for each task is left free: in the
-task-incremental scenario those rows of the last layer that no past task answered with. The optimiser takes g~ in place of g;
-momentum from before a task's end is not projected again (``reset_optimizer=true`` forgets it), and Adam's scaling turns the
-step out of the space that is left.
+task-incremental scenario those rows of the layer that is run last which no past task answered with. The optimiser takes g~ in
+place of g; momentum from before a task's end is not projected again (``reset_optimizer=true`` forgets it), and Adam's scaling
+turns the step out of the space that is left.
 """
 
 import torch
@@ -48,6 +48,7 @@ class GPM(Strategy):
 
     def setup(self, learner):
         self.layers = {path: Layer(learner.population, path, layer) for path, layer in layers_of(learner.population).items()}
+        *_, self.last = learner.population.put_out(self.layers, learner.reader.shape)
         self.register_buffer("eps", learner.value("strategy.gpm.threshold", self.threshold))
         for layer in self.layers.values():
             self.register_buffer(
@@ -63,7 +64,7 @@ class GPM(Strategy):
                 continue
             g = weight.grad.flatten(2) if bias is None else torch.cat([weight.grad.flatten(2), bias.grad.unsqueeze(2)], 2)
             along = g @ self.get_buffer(layer.basis)
-            along = along * self._met(learner) if path == list(self.layers)[-1] else along
+            along = along * self._met(learner) if path == self.last else along
             weight.grad -= along[..., : weight[0, 0].numel()].reshape(weight.shape)
             if bias is not None:
                 bias.grad -= along[..., -1]

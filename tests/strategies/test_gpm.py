@@ -128,6 +128,27 @@ def test_heads_of_their_own_are_free(scenario):
             assert not torch.allclose(g, left)
 
 
+class HeadFirst(nn.Module):
+    """Declares its head before the layer in front of it, and with as many rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.hidden = nn.Linear(4, 4), nn.Linear(64, 4)
+
+    def forward(self, inputs):
+        return self.head(self.hidden(inputs.flatten(1)).tanh())
+
+
+def test_the_head_is_the_layer_that_is_run_last():
+    before, gpm, after = Kept(), GPM(threshold=0.9), Kept()
+    learner = small_learner([3, 8], HeadFirst, (before, gpm, after), environment=Miniature("task"), budget=Budget(4, steps=8))
+    fit(learner)
+    new = torch.stack([learner.reader.units[m, 1] for m in range(2)])
+    for g, left in zip(before.seen[8:], after.seen[8:], strict=True):
+        assert g[new].any()
+        assert torch.equal(g[new], left[new])
+
+
 def test_each_member_may_have_its_own_threshold():
     strategy = GPM(threshold=[0.3, 0.99], growth=0.0)
     fit(small_learner([3, 3], perceptron, (strategy,), environment=Miniature("domain"), budget=Budget(4, steps=4)))
