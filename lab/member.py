@@ -72,7 +72,7 @@ class Member:
         self._predict, self._measuring, self.needs_task = None, False, False
         self._phase, self._own = -1, 0
         # As `results_of` reads them of a learner.
-        self.seeds, self.members, self.strategies = [seed], 1, []
+        self.seeds, self.members, self.strategies, self.encounters = [seed], 1, [], None
         self.diverged_at = torch.full((1,), -1)
         self.prequential = self.stream.prequential
         self.right_before, self.met_before = torch.zeros(2, 1, len(self.stream.tasks))

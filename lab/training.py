@@ -218,10 +218,13 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         for name, strategy in zip(config["strategy"], learner.strategies, strict=False)  # another engine has none
         for figure, values in strategy.diagnostics().items()
     }
-    met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
+    met = None
+    if learner.encounters is not None:
+        met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
+        met |= {"task": [phase.completes for phase in course.phases]}
     return Results(
         config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance,
-        diagnostics=diagnostics, encounters={"task": [phase.completes for phase in course.phases]} | met,
+        diagnostics=diagnostics, encounters=met,
     )  # fmt: skip
 
 
