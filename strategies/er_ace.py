@@ -51,7 +51,8 @@ class ERACE(Strategy):
         # Padding has its own class too, or its loss, which counts nothing, would be infinite.
         return torch.where(replayed, everything if answers is None else answers, present | of_each)
 
-    def criterion(self, learner, batch, logits):
-        # Joined, the two means weigh 1/2 each where there is something to replay: their sum is twice that.
+    def loss(self, learner, batch, logits):
+        # Joined, the two means weigh 1/2 each where there is something to replay: counted once more, they add up to their sum.
+        # Not in each sample's loss, which other strategies take for terms of their own.
         replaying = batch.weights_or_ones()[:, batch.current :].gt(0).any(1, keepdim=True)
-        return learner.cross_entropy(batch, logits) * (1 + replaying)
+        return torch.linalg.vecdot(learner.losses(batch, logits), batch.shares(logits.dtype) * replaying)
