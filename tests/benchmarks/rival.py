@@ -1,6 +1,6 @@
 """Avalanche 0.6 on its own PermutedMNIST: the same network, optimiser, batches and evaluations, no logging at all.
 
-    python rival.py ROOT TASKS SEED     end to end, one seed; prints the final average accuracy
+python rival.py ROOT TASKS SEED     end to end, one seed; prints the final average accuracy
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/speed.py                  everything, about half an hour on 2 cores
     python tests/benchmarks/speed.py --quick          fewer rounds and tasks, a few minutes
-    python tests/benchmarks/speed.py --only steps     steps | whole | answers | memory | tracking | upkeep, or several
+    python tests/benchmarks/speed.py --only steps     steps | whole | answers | memory | tracking | upkeep | tasks, or several
     python tests/benchmarks/speed.py --markdown FILE --json FILE
 
 Needs `mnist.npz` in --data or LAB_DATA. Contenders take turns (A B A B ...), a figure is the median of its rounds, and only
@@ -50,7 +50,10 @@ class Row:
 def main() -> None:
     options = _options()
     folder = data_folder(options.data)
-    parts = {"answers": answers, "steps": steps, "upkeep": upkeep, "memory": memory, "tracking": tracking, "whole": end_to_end}
+    parts = {
+        "answers": answers, "steps": steps, "upkeep": upkeep, "tasks": tasks, "memory": memory, "tracking": tracking,
+        "whole": end_to_end,
+    }  # fmt: skip
     rows: list[Row] = []
     for name in options.only or parts:
         rows += parts[name](folder, options.quick)
@@ -122,6 +125,22 @@ def upkeep(folder: Path, quick: bool) -> list[Row]:
     times = in_turn({kind: partial(seconds, kind) for kind in limits}, 3 if quick else 7)
     note = "10 members, 1000 slots each, 10 new samples and 10 drawn a step, blocks of 64; processor time"
     return [Row(f"10,000 steps of a memory: {kind}", times[kind], "s", limit, note) for kind, limit in limits.items()]
+
+
+def tasks(folder: Path, quick: bool) -> list[Row]:
+    """Time a step and a task's end when 10, 100 and 1000 tasks have been met."""
+    from many import STRATEGIES, costs
+
+    rows = []
+    for strategy in STRATEGIES:
+        found = {count: costs(strategy, count) for count in ((10, 100) if quick else (10, 100, 1000))}
+        few = found[10]
+        for count, cost in found.items():
+            step, end, evaluation = (1e3 * each for each in (cost.step, cost.end, cost.evaluation))
+            note = f"a step {step:.2f} ms, a task's end {end:.2f}, evaluating then {evaluation:.1f}"
+            note += f"; checkpoint {cost.checkpoint / 1e6:.1f} MB"
+            rows.append(Row(f"{strategy}, {count} tasks: a step / with 10 tasks", cost.step / few.step, "", 1.1, note))
+    return rows
 
 
 def memory(folder: Path, quick: bool) -> list[Row]:
@@ -212,7 +231,7 @@ def _machine() -> dict[str, str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and tasks")
-    parser.add_argument("--only", nargs="+", choices=("answers", "steps", "upkeep", "memory", "tracking", "whole"))
+    parser.add_argument("--only", nargs="+", choices=("answers", "steps", "upkeep", "tasks", "memory", "tracking", "whole"))
     parser.add_argument("--data", help="folder with mnist.npz; default: LAB_DATA")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--markdown", metavar="FILE")
