@@ -75,6 +75,14 @@ class Experiment:
             engines.try_out(self)
         trainer_of(self._trainer_options, [])
 
+    def _try_strategies(self) -> None:
+        """Set the strategies up for the first member: what they refuse only there is to leave no run directory.
+
+        Only before a run begins, which does the same for every member: a method whose memory is large takes its time.
+        """
+        if not self.engine and any(overrides(strategy, "setup") for strategy in self.strategies()):
+            self.learner([0], Plan(False, 1, 1, LONGEST_BLOCK, why="a trial"))
+
     # --- what it is ---------------------------------------------------------------------------------------------------
 
     def seeds_for(self, purpose: str) -> list[int]:
@@ -215,6 +223,8 @@ class Experiment:
 
     def run(self, progress: Progress) -> Path:
         """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
+        if not (self.folder / "config.yaml").exists():
+            self._try_strategies()
         with locked(self.folder):
             if (self.folder / "results.json").exists():
                 self._incomplete.unlink(missing_ok=True)

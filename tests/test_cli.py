@@ -184,6 +184,42 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(run, word):
     assert not list(Path().rglob("config.yaml"))
 
 
+SPLIT = ("environment=split", "environment.scenario=class")
+TASKS = ("environment=split", "environment.scenario=task")
+REFUSED_BY_SETUP = [
+    (("strategy=ncm", "strategy.source=memory", *SPLIT), "strategy.ncm.source=memory: expected a strategy with a memory"),
+    (("strategy=[joint,separate]", *TASKS), "separate trains a network on one task at a time, and here tasks are mixed"),
+    (
+        ("strategy=ewc", "strategy.strength=[1,2,3]", *SPLIT),
+        "strategy.ewc.strength=[1.0, 2.0, 3.0]: expected one number, or a list of 2",
+    ),
+    (("strategy=gpm", "network=cnn", "network.norm=batch", *SPLIT), "strategy.gpm: protects the parameters of linear layers"),
+    (("strategy=continual_backprop", "network=slim_resnet18", *SPLIT), "network: "),
+    (("strategy=xdg", "network=slim_resnet18", *TASKS), "network: xdg gates layers of hidden units"),
+    (("strategy=slda", "network=plain", *SPLIT), "network: Plain has no method `features`"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED_BY_SETUP, ids=[" ".join(words[:2]) for words, _ in REFUSED_BY_SETUP])
+def test_what_a_strategy_refuses_when_it_is_set_up_leaves_nothing_either(run, tmp_path, monkeypatch, words, said):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    (tmp_path / "conf" / "network").mkdir(parents=True)
+    (tmp_path / "conf" / "network" / "plain.yaml").write_text("_target_: plain.Plain\n")
+    monkeypatch.setenv("LAB_CONFIG", "conf")
+    monkeypatch.setenv("LAB_PACKAGES", "plain")
+    status, out, err = run(*words, small=False)
+    assert (status, out, len(err.strip().splitlines())) == (2, [], 1), err
+    assert said in err
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_goes_on_is_not_tried_again(run, monkeypatch):
+    words = ("strategy=er", "trainer.max_steps=3")
+    assert run(*words)[0] == 1
+    monkeypatch.setattr("lab.experiment.Experiment._try_strategies", lambda _self: pytest.fail("tried again"))
+    assert run("strategy=er")[0] == 0
+
+
 def test_more_tasks_than_classes(run):
     status, _, err = run("environment=split", "environment.tasks=11", small=False)
     assert (status, "at most 10" in err) == (2, True)
@@ -312,6 +348,15 @@ def test_tab_completion(monkeypatch, capfd, line, words):
     assert not stopped.value.code
     assert capfd.readouterr().out.split() == words.split()
 
+
+PLAIN = """
+from torch import nn
+
+
+class Plain(nn.Sequential):
+    def __init__(self, shape, outputs):
+        super().__init__(nn.Flatten(), nn.Linear(64, outputs))
+"""
 
 USERS = """
 import torch
