@@ -16,10 +16,11 @@ import yaml
 
 from lab import config as configuration
 from lab import engine as engines
+from lab.company import refuse_rivals
 from lab.config import build, check, deciding, digest, seeds_of, sources
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
-from lab.learner import ONE_ALONE, ContinualLearner, overrides
+from lab.learner import ContinualLearner, overrides
 from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, settle, settled, why_in_turn
 from lab.population import Population
@@ -145,10 +146,7 @@ class Experiment:
                 raise UserError(f"strategy=[{','.join(self.config['strategy'])}]: {name} {rest}")
         if isinstance(made[0], Engine):
             return made
-        for hook in ONE_ALONE:
-            rivals = [name for name, s in zip(self.config["strategy"], made, strict=True) if overrides(s, hook)]
-            if len(rivals) > 1:
-                raise UserError(f"strategy=[{','.join(rivals)}]: each has a {hook} of its own, and a learner can have but one")
+        refuse_rivals(dict(zip(self.config["strategy"], made, strict=True)))
         return made
 
     @cached_property

@@ -25,8 +25,6 @@ from lab.stream import Block, Course
 
 HOOKS = ("extend", "gates", "units", "criterion", "loss", "gradient", "update_scale", "after_step", "predict")
 """Of strategies, in a step and in evaluation."""
-ONE_ALONE = ("units", "criterion", "predict")
-"""Hooks whose answer takes another's place, so that of all strategies one may have it."""
 
 
 class ContinualLearner(Services, LightningModule):

@@ -174,7 +174,8 @@ class Method:
         return None
 
     def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
-        """Change what a member will be trained on, before training (joint training, rehearsal laws). ``seed``: the stream's."""
+        """Change what a member will be trained on, before training (joint training, held out samples). ``seed``: the stream's.
+        Of all strategies one may have it."""
         return stream
 
 
@@ -184,6 +185,10 @@ class Strategy(Method, nn.Module):
     State that must outlive a step lives in buffers (so that checkpoints hold it), leads with the member axis ``[M, ...]``,
     and is changed by tensor operations alone: no Python branch on a tensor's value, no ``.item()``.
     """
+
+    moves: ClassVar[bool] = False
+    """Whether it sets parameters itself (new networks, new units, noise), or holds them: of all strategies one may. One with
+    both a :meth:`rewrite` and a :meth:`begin_task` is taken for such."""
 
     def setup(self, learner: ContinualLearner) -> None:
         """Make the buffers; called once, before a checkpoint is loaded."""
@@ -209,7 +214,8 @@ class Strategy(Method, nn.Module):
         return None
 
     def units(self, learner: ContinualLearner, batch: Batch) -> Tensor | None:
-        """In place of what ``outputs=`` says: the output units that each sample's loss runs over, bool ``[M, B, C]``."""
+        """In place of what ``outputs=`` says: the output units that each sample's loss runs over, bool ``[M, B, C]``. Of all
+        strategies one may have it, and none beside another's ``criterion``."""
         return None
 
     def criterion(self, learner: ContinualLearner, batch: Batch, logits: Tensor) -> Tensor | None:

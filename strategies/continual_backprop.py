@@ -48,6 +48,8 @@ class ContinualBackprop(Strategy):
     For perceptrons, whose linear layers and activations take turns.
     """
 
+    moves = True
+
     def __init__(self, rate: float | list[float] = 1e-4, maturity: int = 100, decay: float = 0.99):
         super().__init__()
         self.given = strength("strategy.continual_backprop.rate", rate, most=1)

@@ -10,7 +10,7 @@ class FromScratch(Strategy):
     network at each task on the data of all tasks so far, the costliest bound.
     """
 
-    needs_boundaries = True
+    needs_boundaries = moves = True
 
     def begin_task(self, learner, task):
         if task > 0:

@@ -14,7 +14,7 @@ class Frozen(Strategy):
     ``head``: go on training the output layer (the network's ``head``), on features that stay as the first task made them.
     """
 
-    needs_boundaries = True
+    needs_boundaries = moves = True
 
     def __init__(self, head: bool = False):
         super().__init__()

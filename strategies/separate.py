@@ -19,7 +19,7 @@ class Separate(Strategy):
     """
 
     scenarios = ("task",)
-    needs_boundaries = True
+    needs_boundaries = moves = True
 
     def announcement(self, members, parameters):
         size = 4 * members * parameters

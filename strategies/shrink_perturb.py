@@ -36,6 +36,8 @@ class ShrinkPerturb(Strategy):
     more than the rest of the step.
     """
 
+    moves = True
+
     def __init__(
         self, shrink: float | list[float] | None = None, perturb: float | list[float] | None = None, every: str = "task"
     ):

@@ -44,7 +44,7 @@ class SLDA(Strategy):
         require(number and 0 < shrinkage <= 1, "strategy.slda.shrinkage", shrinkage, "a number above 0 and up to 1")
         self.shrinkage = float(shrinkage)
         self.freeze = one_of("strategy.slda.freeze", freeze, ("first_task", "from_start", "never"))
-        self.needs_boundaries = freeze == "first_task"
+        self.needs_boundaries, self.moves = freeze == "first_task", freeze != "never"
         self.stale = True
 
     def setup(self, learner):
