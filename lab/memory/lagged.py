@@ -32,8 +32,8 @@ class Lagged(Memory):
 
         even    as many to each as to any other. Kept are the ``capacity`` samples of the lowest ranks, among equal ranks those
                 of the lowest lots: with fewer slots than tasks, one sample of some tasks, drawn among all that were met.
-        law     by the law's shares in the phase to come, to the largest remainder; of equal ones the latest task's. With fewer
-                slots than tasks the old ones get none. What a task cannot fill goes to the others in proportion to theirs.
+        law     by the law's shares in the phase to come, to the largest remainders, of equal ones by lots of the tasks. With
+                fewer slots than tasks the oldest get none. What a task cannot fill goes to the others in proportion to theirs.
 
     ``slots`` are sorted by task and lot, the filled ones first; ``kept`` ``[M]`` are filled. ``limits`` ``[M, K]`` are the sums
     of their probabilities, in units of 2^-32, that the next phase's draws are looked up in: what a draw costs grows with the
@@ -100,9 +100,10 @@ class Lagged(Memory):
         rank = (task < self.tasks).cumsum(1) - 1 - begins.gather(1, task)
         if self.quotas == "even":
             return (rank << _LOT | lots).masked_fill(task == self.tasks, _NEVER)
-        # From the latest task back: of equal remainders the first gets more.
-        shares = self.law.shares(self._ages(counts)).flip(1)
-        quotas = shared_out(self.capacity, shares, counts.flip(1)).flip(1)
+        # In the order of their lots: of equal remainders the first gets more, which must not be the oldest.
+        order = bits(self.keys[:, :1], torch.arange(self.tasks, device=task.device).expand_as(counts), 1).squeeze(2).argsort(1)
+        shares = self.law.shares(self._ages(counts)).gather(1, order)
+        quotas = shared_out(self.capacity, shares, counts.gather(1, order)).gather(1, order.argsort(1))
         quotas = torch.cat([quotas, torch.zeros_like(quotas[:, :1])], 1)
         return torch.where(rank < quotas.gather(1, task), rank, _NEVER).masked_fill(task == self.tasks, _NEVER)
 

@@ -23,11 +23,11 @@ def weight(exponent, age):
     return Fraction(1, age**exponent)
 
 
-def dealt(total, weights):
-    """The whole number for each task by largest remainder; of equal remainders the latest task's comes first."""
+def dealt(total, weights, lots):
+    """The whole number for each task by largest remainder; of equal remainders that of the lowest lot comes first."""
     due = {task: Fraction(total) * each / sum(weights.values()) for task, each in weights.items()}
     whole = {task: math.floor(each) for task, each in due.items()}
-    order = sorted(due, key=lambda task: (whole[task] - due[task], -task))
+    order = sorted(due, key=lambda task: (whole[task] - due[task], lots[task]))
     for task in order[: total - sum(whole.values())]:
         whole[task] += 1
     return whole
@@ -59,10 +59,10 @@ class Plain:
         return {task: chosen.count(task) for task in self.kept}
 
     def by_law(self):
-        full = {}
+        full, lots = {}, {task: int(bits(self.key, torch.tensor(task), 1)) for task in self.kept}
         while True:
             others = {task: weight(self.exponent, self.age(task)) for task in self.kept if task not in full}
-            shares = full | (dealt(self.capacity - sum(full.values()), others) if others else {})
+            shares = full | (dealt(self.capacity - sum(full.values()), others, lots) if others else {})
             over = {task: len(self.kept[task]) for task in self.kept if shares[task] > len(self.kept[task])}
             if not over:
                 return shares
@@ -234,9 +234,11 @@ def test_fewer_slots_than_tasks():
     # Three of ten without replacement.
     statistic = stats.chisquare(counts(even).sum(0).numpy()).statistic * 9 / 7
     assert 1e-3 < stats.chi2.sf(statistic, 9) < 1 - 1e-3
-    # The oldest gives .70 of what is next to it in age, and so on: none is due a whole slot, so remainders decide.
+    # None is due a whole slot, so remainders decide: those of the latest, or where all are equal, lots.
     assert counts(filled(Law("power", 0.5), capacity=3, tasks=10, quotas="law")).tolist() == [[0] * 7 + [1] * 3]
-    assert counts(filled(Law("uniform"), capacity=3, tasks=10, quotas="law")).tolist() == [[0] * 7 + [1] * 3]
+    alike = counts(filled(Law("uniform"), members=3000, capacity=3, tasks=10, quotas="law"))
+    assert (alike.sum(1) == 3).all()
+    assert 1e-3 < stats.chi2.sf(stats.chisquare(alike.sum(0).numpy()).statistic * 9 / 7, 9) < 1 - 1e-3
 
 
 def test_members_draw_and_keep_independently_and_whatever_the_company():
