@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Difference, Ranks, Summary
+from lab.metrics.lags import counts_by_lag
 from lab.statistics import smallest_p
 
 STREAM = ("environment", "data", "seed_for")
@@ -33,6 +36,7 @@ def notes(
     for cell in cells:
         yield from cell.taken
     yield from _of_seeds(cells)
+    yield from _shown_again(cells)
     yield from _too_few(rows, {(row.environment, row.metric, row.cell) for row in summaries if row.undefined})
     yield from _blind(rows, alpha)
     yield from _unranked(cells) if ranks else ()
@@ -55,6 +59,22 @@ def _of_seeds(cells: list[Cell]) -> Iterator[str]:
     varied = sorted({key.split(".")[0] for own in cells for key in own.settings.method if key.split(".")[0] in STREAM})
     if varied:
         yield f"{', '.join(varied)}: differs between cells; pairs of seeds may share little but their number"
+
+
+def _shown_again(cells: list[Cell]) -> Iterator[str]:
+    """Where the stream itself brings old tasks back: no method beside it may do that but from a memory, which is counted."""
+    shown = {}
+    for cell in cells:
+        if met := cell.results.encounters:
+            again = np.nansum(counts_by_lag(met["shown"].mean(0), met["task"]))
+            if again > 0:
+                shown[f"{cell.name} ({cell.environment})"] = f"{again:,.0f}"
+    if shown:
+        told = ", ".join(f"{name} {count}" for name, count in shown.items())
+        yield (
+            "the stream itself shows samples of earlier tasks again, which takes it for granted that their data are still "
+            f"there; no memory is counted for them; samples a seed: {told}"
+        )
 
 
 def _too_few(rows: list[Difference], undefined: set[tuple[str, str, str]]) -> Iterator[str]:

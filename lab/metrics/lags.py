@@ -53,6 +53,17 @@ def forgetting_exponent(R: Array) -> Array:
     return power_law(*forgetting_by_lag(R))[1]
 
 
+def counts_by_lag(counts: Array, completed: list[int]) -> Array:
+    """``counts`` ``[P, T]`` of something about each task in each phase, which completes the task ``completed`` ``[P]``, by how
+    many tasks ago a task was new: ``[P, T - 1]`` for 1, 2, ..; NaN where no task was, before, in a phase of its own."""
+    found = np.full((len(counts), counts.shape[1] - 1), np.nan)
+    for phase, task in enumerate(completed):
+        earlier = np.array(completed[:phase], dtype=int)  # joint training has none: what it shows was not met before
+        earlier = earlier[earlier < task]
+        found[phase, task - earlier - 1] = counts[phase, earlier]
+    return found
+
+
 def _explained(values: Array, weights: Array, lags: Array, exponents: Array) -> Array:
     """The part of the sum of squares ``[M, G]`` that curves of the exponents ``[M, G]`` explain, at the best a above 0."""
     curves = lags ** exponents[..., None]

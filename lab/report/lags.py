@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.metrics import CRITERION
-from lab.metrics.lags import forgetting_by_lag, power_law
+from lab.metrics.lags import counts_by_lag, forgetting_by_lag, power_law
 from lab.metrics.learning import areas, steps_to
 from lab.report.curves import settled
 from lab.report.drawing import band, look
@@ -77,12 +77,7 @@ def met_again(results: Results) -> np.ndarray | None:
     if not results.encounters:
         return None
     counts = mean_over_members((results.encounters["shown"] + results.encounters["rehearsed"]).astype(float))
-    found = np.full((len(counts), counts.shape[1] - 1), np.nan)
-    completed = results.encounters["task"]
-    for phase, task in enumerate(completed):
-        earlier = np.array(completed[:phase], dtype=int)  # joint training has none: what it shows was not met before
-        earlier = earlier[earlier < task]
-        found[phase, task - earlier - 1] = counts[phase, earlier]
+    found = counts_by_lag(counts, results.encounters["task"])
     return found if np.nansum(found) > 0 else None
 
 

@@ -187,3 +187,15 @@ def test_directories_that_are_pooled_were_run_one_after_the_other():
     assert cell.results.cost["wall_seconds"] == pytest.approx(4.0)
     said = dict(row[1] for row in origins([cell]).rows)
     assert said["git commit"] == "abc1234; 1234567890"
+
+
+def test_a_stream_that_brings_old_tasks_back_is_told_of():
+    """Beside a memory, which is counted, it has all old data for nothing; two seeds are shown 5 and 7 samples again."""
+    plain, back = cells((NAIVE[:2], [], {}), (ER[:2], ["strategy=er"], {}))
+    nothing = np.zeros((2, 3, 3), dtype=int)
+    shown = np.stack([np.diag([30, 30, 30]) + n * np.eye(3, k=-2, dtype=int) for n in (5, 7)])
+    plain.results.encounters = {"task": [0, 1, 2], "shown": shown * np.eye(3, dtype=int), "rehearsed": shown}
+    assert not any("still there" in note for note in compare([plain, back], ["accuracy"]).notes)
+    back.results.encounters = {"task": [0, 1, 2], "shown": shown, "rehearsed": nothing}
+    (told,) = [note for note in compare([plain, back], ["accuracy"]).notes if "still there" in note]
+    assert told.endswith(f"samples a seed: {back.name} ({back.environment}) 6")
