@@ -3,22 +3,30 @@
 For linear layers no gradient of a single sample is ever made: that of sample b is the outer product of what the layer puts
 out's gradient, delta_b, and what it was given, a_b, so the sum of squares is ``(delta ** 2).T @ (a ** 2)`` (Goodfellow 2015,
 "Efficient per-example gradient computations", arXiv 1510.01799); with several objectives of a sample, ``delta ** 2`` is added
-up over these before the one product. Other networks have their samples' gradients computed in a batched backward pass, a few
-at a time.
+up over these before the one product. Other networks have the gradients of a few samples made at a time, each by a network of
+its own (``vmap`` over samples), at the cost of a second forward pass. A network that ``vmap`` cannot run, since it asks for
+values or has a layer without a rule, takes as many backward passes through a few samples as these are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from lab.population import Population
 from lab.tracing import RunTwiceError
 
 AT_ONCE = 2**24
-"""Numbers in the per-sample gradients that are held at one time."""
+"""Numbers in the per-sample gradients that are held at one time: 64 MiB."""
+NARROW = 8
+"""Samples at a time where each takes a backward pass through all of these."""
+
+Passes = tuple[int, int]
+"""Forward and backward, over all samples."""
 
 Objectives = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From logits ``[M, B, ..., C]`` to K objectives of each sample and their weights, both ``[K, M, B]``; the weights are taken as
@@ -31,7 +39,7 @@ def summed_gradients(
     objectives: Objectives,
     of: Callable[[Tensor], Tensor] = torch.square,
     gates: dict[str, Tensor] | None = None,
-) -> tuple[dict[str, Tensor], int]:
+) -> tuple[dict[str, Tensor], Passes]:
     """Of every parameter ``[M, ...]``: the weighted sum over objectives k and samples b of (d objective_kb / d parameter)^2.
 
     Args:
@@ -40,7 +48,7 @@ def summed_gradients(
         gates: factors on hidden activations, as the population takes them.
 
     Returns:
-        The sums by parameter name, and how many backward passes over the samples they took.
+        The sums by parameter name, and how many passes over the samples they took.
     """
     with population.evaluating(), torch.enable_grad():
         layers = population.linear()
@@ -48,27 +56,62 @@ def summed_gradients(
             sums = _of_linear_layers(population, layers, inputs, objectives, of, gates)
             if sums is not None:
                 return sums
-        values, weights = objectives(population(inputs, gates=gates))
-        leaves = population.leaves
-        sums = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-        several = max(1, AT_ONCE // sum(leaf.numel() for leaf in leaves.values()))
-        columns = torch.eye(inputs.shape[1], device=inputs.device, dtype=values.dtype)
-        for value, weight in zip(values, weights.detach(), strict=True):
-            for some in columns.split(several):
-                _add_samples(sums, leaves, value, some, weight, of)
-    return sums, len(values)
+        return _of_any_layers(population, inputs, objectives, of, gates or {})
 
 
-def _add_samples(sums: dict[str, Tensor], leaves: dict, value: Tensor, columns: Tensor, weight: Tensor, of: Callable) -> None:
-    """Add what some samples bring, chosen by the rows of ``columns`` ``[n, B]``."""
-    chosen = columns.unsqueeze(1).expand(-1, len(value), -1)  # [n, M, B]
-    gradients = torch.autograd.grad(
-        value, list(leaves.values()), chosen, retain_graph=True, is_grads_batched=True, allow_unused=True
-    )
-    share = columns @ weight.T.to(columns.dtype)  # [n, M]
-    for name, gradient in zip(leaves, gradients, strict=True):
-        if gradient is not None:
-            sums[name] += (of(gradient) * share.view(*share.shape, *[1] * (gradient.dim() - 2))).sum(0)
+def _of_any_layers(
+    population: Population,
+    inputs: Tensor,
+    objectives: Objectives,
+    of: Callable[[Tensor], Tensor],
+    gates: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], Passes]:
+    """The same with the gradient of every sample made: its objectives' by its own logits, pulled back through the network."""
+    logits = population(inputs, gates=gates).detach().requires_grad_()
+    values, weights = objectives(logits)
+    pulls = torch.stack([torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in values], 2)
+    gates = {path: gate.expand(-1, inputs.shape[1], *gate.shape[2:]) for path, gate in gates.items()}
+    samples = (inputs, pulls, weights.detach().movedim(0, 2), gates)
+    several = max(1, AT_ONCE // sum(leaf.numel() for leaf in population.leaves.values()))
+    try:
+        return _added_up(partial(population.pulled_back, of), samples, several), (2, len(values))
+    except RuntimeError:  # `vmap` cannot run this network
+        several = min(several, NARROW)
+        return _added_up(partial(_one_by_one, population, of), samples, several), (2, len(values) * several)
+
+
+def _added_up(sums_of: Callable[..., dict[str, Tensor]], samples: tuple, several: int) -> dict[str, Tensor]:
+    """The sums over all samples, a tree of ``[M, B, ...]``, from those over ``several`` at a time."""
+    total: dict[str, Tensor] = {}
+    for first in range(0, samples[0].shape[1], several):
+        some = tree_map(lambda part, columns=slice(first, first + several): part[:, columns], samples)
+        sums = sums_of(*some)
+        total = {name: total[name] + value for name, value in sums.items()} if total else sums
+    return total
+
+
+def _one_by_one(
+    population: Population,
+    of: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    pulls: Tensor,
+    weights: Tensor,
+    gates: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """:meth:`Population.pulled_back` by a backward pass of all of these samples for each of them, and so for few at a time."""
+    leaves = population.leaves
+    sums = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    logits = population(inputs, gates=gates)
+    alone = torch.eye(inputs.shape[1], device=inputs.device, dtype=logits.dtype)
+    for pull, weight in zip(pulls.unbind(2), weights.unbind(2), strict=True):
+        chosen = pull * alone.view(len(alone), 1, -1, *[1] * (pull.dim() - 2))  # [B, M, B, ..., C]
+        gradients = torch.autograd.grad(
+            logits, list(leaves.values()), chosen, retain_graph=True, is_grads_batched=True, allow_unused=True
+        )
+        for name, gradient in zip(leaves, gradients, strict=True):
+            if gradient is not None:
+                sums[name] += (of(gradient) * weight.T.view(*weight.T.shape, *[1] * (gradient.dim() - 2))).sum(0)
+    return sums
 
 
 def _of_linear_layers(
@@ -78,7 +121,7 @@ def _of_linear_layers(
     objectives: Objectives,
     of: Callable[[Tensor], Tensor],
     gates: dict[str, Tensor] | None,
-) -> tuple[dict[str, Tensor], int] | None:
+) -> tuple[dict[str, Tensor], Passes] | None:
     """The same where all parameters are those of linear layers, each run once on ``[B, in]``; None where it is otherwise."""
     leaves = population.leaves
     width = inputs.shape[1]
@@ -106,4 +149,4 @@ def _of_linear_layers(
         # As [in, out], the order in which weights lie in memory.
         sums[name] = (of(into[path].detach().to(put[path].dtype)).mT @ put[path]).mT
         sums[name.removesuffix("weight") + "bias"] = put[path].sum(1)
-    return {name: sums[name] for name in leaves}, len(values)
+    return {name: sums[name] for name in leaves}, (1, len(values))

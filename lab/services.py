@@ -140,8 +140,8 @@ class Services:
         return self._summed(batch, objectives, torch.abs)
 
     def _summed(self, batch: Batch, objectives: Objectives, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        sums, backward = summed_gradients(self.population, batch.inputs, objectives, of, self.gates(batch.tasks))
-        self.count(batch.width, backward * batch.width)
+        sums, passes = summed_gradients(self.population, batch.inputs, objectives, of, self.gates(batch.tasks))
+        self.count(*(each * batch.width for each in passes))
         return sums
 
     def mean_gradient(self, batch: Batch) -> dict[str, Tensor]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import vjp, vmap
 
 from lab.errors import UserError
 
@@ -37,6 +39,42 @@ class Tracing:
         layers put out, so that the gradient of a zero is the gradient of the layer's output."""
         logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, gates or {})
         return widened(logits), into
+
+    @torch.no_grad()
+    def pulled_back(
+        self, of: Callable[[Tensor], Tensor], inputs: Tensor, pulls: Tensor, weights: Tensor, gates: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Of every parameter ``[M, ...]`` the sum over samples b and k of weights_bk of(d (pulls_bk . logits_b) / d parameter),
+        with a gradient of its own for each sample.
+
+        Args:
+            of: what of the gradients is added up, number by number.
+            inputs: ``[M, B, ...]``.
+            pulls: ``[M, B, K, ..., C]``.
+            weights: ``[M, B, K]``.
+            gates: factors on what layers put out, ``[M, B, ...]``.
+        """
+        count, precise = len(self.leaves), next(iter(self.leaves.values())).dtype
+
+        def of_sample(state: list[Tensor], given: Tensor, pulls: Tensor, weights: Tensor, gates: dict) -> list[Tensor]:
+            alone = {path: gate.unsqueeze(0) for path, gate in gates.items()}
+
+            def logits(leaves: list[Tensor]) -> Tensor:
+                return self._traced([*leaves, *state[count:]], given.unsqueeze(0), {}, alone)[0].squeeze(0)
+
+            with torch.enable_grad():
+                answer, back = vjp(logits, state[:count])
+            total: list[Tensor] = [0] * count  # one objective after the other: gradients are what is large
+            for pull, weight in zip(pulls.unbind(0), weights.unbind(0), strict=True):
+                gradients = back(pull.to(answer.dtype))[0]
+                total = [old + of(own.to(precise)) * weight for old, own in zip(total, gradients, strict=True)]
+            return total
+
+        def of_member(state: list[Tensor], *samples: Any) -> list[Tensor]:
+            return [each.sum(0) for each in vmap(partial(of_sample, state))(*samples)]
+
+        sums = self._each(of_member, self._state(), self._converted(inputs), pulls, weights, gates)
+        return dict(zip(self.leaves, sums, strict=True))
 
     def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The layers of activations by their path in the network, and the shape that one input of ``shape`` has there.
