@@ -242,8 +242,9 @@ class Experiment:
     def _announce(self) -> None:
         """Say what strategies want to be known before training, on standard error."""
         parameters = sum(p.numel() for p in self.make_network().parameters())
+        size = 8 if self.dtype == torch.float64 else 4
         for strategy in self.strategies():
-            told = strategy.announcement(len(self.seeds), parameters)
+            told = strategy.announcement(len(self.seeds), parameters, size)
             if told:
                 print(f"lab: {told}", file=sys.stderr)
 

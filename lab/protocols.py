@@ -169,8 +169,9 @@ class Method:
     def check(self, stream: Stream, data: Data) -> None:
         """Refuse a stream that the method cannot serve: a :class:`~lab.errors.UserError` that names the key."""
 
-    def announcement(self, members: int, parameters: int) -> str | None:
-        """What a user should know before training, in a sentence (large memories, in bytes); ``parameters`` of one network."""
+    def announcement(self, members: int, parameters: int, size: int = 4) -> str | None:
+        """What a user should know before training, in a sentence (large memories, in bytes); ``parameters`` of one network,
+        ``size`` of a number in bytes."""
         return None
 
     def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:

@@ -86,7 +86,7 @@ class Avalanche(Engine):
     def title(self) -> str:
         return f"Avalanche's {self.name}"
 
-    def announcement(self, members: int, parameters: int) -> str | None:
+    def announcement(self, members: int, parameters: int, size: int = 4) -> str | None:
         if self.name == "SynapticIntelligence" and not torch.cuda.is_available():
             return "Avalanche's SynapticIntelligence does nothing on a CPU: its copies of the weights are views of them"
         return None

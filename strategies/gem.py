@@ -53,8 +53,8 @@ class GEM(Strategy):
         self.memory_strength = strength("strategy.gem.memory_strength", memory_strength)
         self.ridge, self.sweeps = number("strategy.gem.ridge", ridge), whole("strategy.gem.sweeps", sweeps, 1)
 
-    def announcement(self, members, parameters):
-        each = members * parameters * 4
+    def announcement(self, members, parameters, size=4):
+        each = members * parameters * size
         return f"strategy.gem: a step holds the gradients of all past tasks, {each:,} bytes for each task and all members"
 
     def setup(self, learner):

@@ -49,9 +49,9 @@ class OGD(Strategy):
         past = len(stream.phases) - 1
         require(self.most >= past, "strategy.ogd.max_directions", self.most, f"at least {past}, one for each task but the last")
 
-    def announcement(self, members, parameters):
-        size = members * self.most * parameters * 4
-        return f"strategy.ogd.max_directions={self.most}: the directions of all members take {size:,} bytes"
+    def announcement(self, members, parameters, size=4):
+        total = members * self.most * parameters * size
+        return f"strategy.ogd.max_directions={self.most}: the directions of all members take {total:,} bytes"
 
     def setup(self, learner):
         self.share = self.most // max(1, len(learner.course.phases) - 1)

@@ -21,9 +21,9 @@ class Separate(Strategy):
     scenarios = ("task",)
     needs_boundaries = moves = True
 
-    def announcement(self, members, parameters):
-        size = 4 * members * parameters
-        return f"strategy=separate keeps {members} networks of {parameters} parameters for each task: {size:,} bytes a task"
+    def announcement(self, members, parameters, size=4):
+        each = size * members * parameters
+        return f"strategy=separate keeps {members} networks of {parameters} parameters for each task: {each:,} bytes a task"
 
     def check(self, stream, data):
         if any(len(phase.tasks.unique()) > 1 for phase in stream.phases):

@@ -12,6 +12,7 @@ from lab.plan import Plan
 from lab.results import Results, load, save
 from lab.training import finished
 from strategies.er import ER
+from strategies.gem import GEM
 
 from .forked import composed, small
 
@@ -71,6 +72,20 @@ def test_two_memories_of_one_learner_draw_numbers_of_their_own():
     other = ER(500)
     other.setup(learner)
     assert not torch.equal(learner.strategies[0].store.keys, other.store.keys)
+
+
+@pytest.mark.parametrize("precision", ["32", "64", "bf16"])
+@pytest.mark.parametrize("words", [["strategy=ogd"], ["strategy=separate", "environment.scenario=task"]])
+def test_what_is_announced_is_what_is_held_in_any_precision(words, precision, capsys):
+    experiment = Experiment(small(STEPS, "seeds=2", *words, f"trainer.precision={precision}"))
+    held = experiment.learner([0, 1], Plan(True, 1, 1, 2, "")).strategies[0]
+    tensors = [held.directions] if "ogd" in words[0] else [held._buffers[f"of/{name}"][:, 0] for name in held.names]
+    experiment._announce()
+    assert f"{sum(t.numel() * t.element_size() for t in tensors):,} bytes" in capsys.readouterr().err
+
+
+def test_gradients_of_past_tasks_are_announced_in_the_bytes_of_a_number():
+    assert "80,000 bytes for each task" in GEM().announcement(members=5, parameters=2000, size=8)
 
 
 def test_a_run_is_over_at_the_end_of_its_course_or_when_nobody_is_left():
