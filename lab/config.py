@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lab.errors import UserError, invalid, number, one_of, whole
+from lab.errors import LARGEST, UserError, invalid, number, one_of, whole
 
 _HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
@@ -135,8 +135,8 @@ def check(config: dict) -> None:
         if config[section][name] is not None:
             whole(f"{section}.{name}", config[section][name], 1)
     clip = config["clip"]
-    if clip is not None and not (isinstance(clip, (int, float)) and clip > 0):
-        raise invalid("clip", clip, "a number above 0, or null")
+    if clip is not None and not (isinstance(clip, (int, float)) and not isinstance(clip, bool) and 0 < clip <= LARGEST):
+        raise invalid("clip", clip, "a finite number above 0, or null")
     if not isinstance(config["reset_optimizer"], bool):
         raise invalid("reset_optimizer", config["reset_optimizer"], "true or false")
     if not isinstance(config["data"]["download"], bool):

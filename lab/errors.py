@@ -44,17 +44,32 @@ def fraction(key: str, given: object) -> float:
     return float(given)
 
 
-def number(key: str, given: object, least: float = 0.0, most: float = float("inf")) -> float:
-    """``given`` as a number in [``least``, ``most``]."""
-    sound = isinstance(given, (int, float)) and not isinstance(given, bool) and least <= given <= most
-    require(sound, key, given, f"a number from {least:g} on" if most == float("inf") else f"a number in [{least:g}, {most:g}]")
+LARGEST = 2.0**128 - 2.0**104
+"""Finite number of float32, in which members are trained: 3.4e38."""
+
+
+def number(key: str, given: object, least: float = 0.0, most: float = LARGEST) -> float:
+    """``given`` as a finite number in [``least``, ``most``].
+
+    >>> number("strategy.ewc.factor", float("inf"))
+    Traceback (most recent call last):
+    lab.errors.UserError: strategy.ewc.factor=inf: expected a finite number from 0 on
+    """
+    require(_within(given, least, most), key, given, _wanted(least, most))
     return float(given)
 
 
-def strength(key: str, given: object, least: float = 0.0, most: float = float("inf")) -> float | list[float]:
-    """``given`` as a number in [``least``, ``most``], or a list of such numbers, one a member of the run."""
+def strength(key: str, given: object, least: float = 0.0, most: float = LARGEST) -> float | list[float]:
+    """``given`` as a finite number in [``least``, ``most``], or a list of such numbers, one a member of the run."""
     numbers = given if isinstance(given, list) else [given]
-    sound = all(isinstance(n, (int, float)) and not isinstance(n, bool) and least <= n <= most for n in numbers)
-    wanted = f"a number from {least:g} on" if most == float("inf") else f"a number in [{least:g}, {most:g}]"
-    require(sound and bool(numbers), key, given, f"{wanted}, or a list of one for each member")
+    sound = bool(numbers) and all(_within(n, least, most) for n in numbers)
+    require(sound, key, given, f"{_wanted(least, most)}, or a list of one for each member")
     return [float(n) for n in numbers] if isinstance(given, list) else float(given)
+
+
+def _within(given: object, least: float, most: float) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and least <= given <= most
+
+
+def _wanted(least: float, most: float) -> str:
+    return f"a finite number from {least:g} on" if most == LARGEST else f"a number in [{least:g}, {most:g}]"

@@ -20,17 +20,30 @@ import io
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
 import torch
 from torch import nn
 
-from lab.protocols import Data, Engine, Phase, Stream, UserError, invalid, one_of, require
+from lab.protocols import (
+    Data,
+    Engine,
+    Phase,
+    Stream,
+    UserError,
+    invalid,
+    number,
+    one_of,
+    require,
+    strength,
+    whole,
+)
 from strategies.avalanche_loop import Experience, Watch, classes_of, dataset_of, scores_of
 from strategies.avalanche_ways import WAYS, Way
 
@@ -234,7 +247,27 @@ def _checked(name: str, kind: type, options: Any) -> dict[str, Any]:
     missing = [key for key, p in possible.items() if not _has_default(p) and key not in (*options, *DEFAULTS)]
     if missing:
         raise UserError(f"strategy.avalanche.options: Avalanche's {name} needs {', '.join(missing)}; {takes}")
+    for key, given in options.items():
+        _check_number(f"strategy.avalanche.options.{key}", given, possible[key])
     return {key: value for key, value in DEFAULTS.items() if key in possible} | options
+
+
+def _check_number(key: str, given: Any, option: inspect.Parameter) -> None:
+    """Refuse for an option that is a number, by its annotation or its default, what Avalanche would fail at in training, or
+    train with: texts, numbers that are not finite, and negative ones, unless it has a negative default."""
+    kinds = {option.annotation, *get_args(option.annotation)}
+    default = option.default if type(option.default) in (int, float) else None
+    if not kinds & {int, float} and default is None:
+        return
+    if given is None and (option.default is None or NoneType in kinds):
+        return
+    least = min(0, default or 0)
+    if int in kinds and float not in kinds and not isinstance(default, float):
+        whole(key, given, least)
+    elif any(get_origin(kind) is Sequence for kind in kinds):
+        strength(key, given, least)
+    else:
+        number(key, given, least)
 
 
 DEFAULTS = {"fixed_memory": True}

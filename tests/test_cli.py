@@ -152,6 +152,7 @@ WRONG = {
     "optimizer.lr=[0.1,0.2,0.3]": "a list of 2",
     "optimizer.momentum=fast": "number from 0 on",
     "clip=-1": "above 0",
+    "clip=true": "clip=True: expected a finite number above 0, or null",
     "outputs=none": "all, seen, current",
     "evaluation.every=0": "whole number from 1 on",
     "evaluation.split=validation": "environment.validation",

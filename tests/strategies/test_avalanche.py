@@ -25,7 +25,7 @@ from tests.lab.forked import forked, kill
 
 pytest.importorskip("avalanche")
 
-from strategies.avalanche import REFUSED, supervised
+from strategies.avalanche import REFUSED, Avalanche, supervised
 from strategies.avalanche_loop import Experience, classes_of, dataset_of
 from strategies.avalanche_ways import WAYS, Way
 
@@ -264,6 +264,21 @@ def test_its_results_and_its_name(tmp_path):
             ["strategy.name=EWC", "strategy.options={ewc_lambda: 1, mode: x}"],
             "name=EWC: AssertionError in ewc.py, line .*: Mode must",
         ),
+        *[
+            ([f"strategy.name={name}", f"strategy.options={{{option}: {given}}}"], f"avalanche.options.{option}={told}")
+            for name, option, given, told in (
+                ("EWC", "ewc_lambda", -1, "-1: expected a finite number from 0 on"),
+                ("EWC", "ewc_lambda", "abc", "abc: expected a finite number from 0 on"),
+                ("EWC", "ewc_lambda", "inf", "inf: expected a finite number from 0 on"),
+                ("EWC", "ewc_lambda", "null", "None: expected a finite number from 0 on"),
+                ("Replay", "mem_size", -5, "-5: expected a whole number from 0 on"),
+                ("Replay", "mem_size", 2.5, "2.5: expected a whole number from 0 on"),
+                ("DER", "batch_size_mem", -5, "-5: expected a whole number from 0 on"),
+                ("MER", "beta", "abc", "abc: expected a finite number from 0 on"),
+                ("SynapticIntelligence", "si_lambda", "[1, -1]", r"\[1, -1\]: expected a finite number from 0 on, or a list"),
+                ("BiC", "lamb", -2, "-2: expected a finite number from -1 on"),
+            )
+        ],
         (["strategy.options=3"], "strategy.avalanche.options=3: expected a mapping"),
         (
             ["strategy.options={model: 3}"],
@@ -299,6 +314,19 @@ def test_its_results_and_its_name(tmp_path):
 def test_what_it_cannot_do_is_refused_before_training(words, told):
     with pytest.raises(UserError, match=told):
         experiment("strategy=avalanche", *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("BiC", {"lamb": -1}),
+        ("DER", {"batch_size_mem": None}),
+        ("SCR", {"temperature": 0.1}),
+        ("SynapticIntelligence", {"si_lambda": [1, 0.5]}),
+    ],
+)
+def test_numbers_that_avalanche_knows_what_to_do_with_are_not_refused(name, options):
+    assert Avalanche(name, options).options == options
 
 
 def test_it_is_listed_alone():
