@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -75,11 +77,19 @@ class Factory:
         return made
 
     def _made(self, seeds: dict[str, int]) -> Any:
+        function = getattr(self.make, "func", self.make)
+        theirs = getattr(function, "__module__", "").split(".")[0] not in ("avalanche", "environments")
         try:
             return self.make(**self.arguments, **seeds)
-        except (ValueError, TypeError, AssertionError, RuntimeError, LookupError) as error:
-            if getattr(getattr(self.make, "func", self.make), "__module__", "").split(".")[0] in ("avalanche", "environments"):
-                raise UserError(f"{self.key}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+        except UserError:
+            raise
+        except Exception as error:
+            said = (str(error) or type(error).__name__).splitlines()[0]
+            if theirs:
+                named = f"{KEY}._target_={function.__module__}.{self.name}"
+                raise UserError(f"{named}: {type(error).__name__} in {_place(error, function)}: {said}") from error
+            if isinstance(error, (ValueError, TypeError, AssertionError, RuntimeError, LookupError)):
+                raise UserError(f"{self.key}: {said}") from None
             raise
 
     def _seeds(self, seed: int) -> dict[str, int]:
@@ -129,6 +139,14 @@ class Factory:
             f"{self.key}: its data are not in {place}, as torchvision or Avalanche lay them out; set data.dir (or LAB_DATA) to "
             "a folder that holds them so, or data.download=true; environment.benchmark=nc_benchmark takes the lab's sources"
         )
+
+
+def _place(error: Exception, function: Callable[..., Any]) -> str:
+    """Where in a function's own file it failed, or else where in what it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = getattr(getattr(function, "__code__", None), "co_filename", None)
+    place = ([frame for frame in frames if frame.filename == own] or frames)[-1]
+    return f"{Path(place.filename).name}, line {place.lineno}"
 
 
 def library() -> ModuleType:

@@ -112,8 +112,15 @@ class Experiment:
             given = f"epochs={self.config['epochs']}, steps={self.config['steps']}"
             raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
         if self.config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
-            raise UserError("evaluation.split=validation: no data are held out; set environment.validation above 0")
+            raise UserError(f"evaluation.split=validation: no data are held out; {self._how_to_hold_out()}")
         return stream
+
+    def _how_to_hold_out(self) -> str:
+        """What to set for data to be held out: the environment's own key, or that of the one it is made from."""
+        key, node = "environment", self.config["environment"]
+        while "validation" not in node and isinstance(node.get("base"), dict):
+            key, node = f"{key}.base", node["base"]
+        return f"set {key}.validation above 0" if "validation" in node else "this environment can hold none out"
 
     def _try_network(self) -> None:
         """Refuse a network that does not answer two examples with a logit for each output unit."""

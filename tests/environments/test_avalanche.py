@@ -481,6 +481,26 @@ def mine(train_dataset, test_dataset, seed, experiences=2):
 """
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("import no_such_module", "ModuleNotFoundError in failing_benchmarks.py, line 2: No module named 'no_such_module'"),
+        ("helper()", "KeyError in failing_benchmarks.py, line 5: 'gone'"),
+        ("int('x')", "ValueError in failing_benchmarks.py, line 2: invalid literal"),
+        ("sorted(3)", "TypeError in failing_benchmarks.py, line 2: 'int' object is not iterable"),
+    ],
+)
+def test_a_factory_of_ones_own_that_fails_is_named_with_the_line(library, tmp_path, monkeypatch, line, told):
+    text = f"def mine():\n    {line}\n\ndef helper():\n    {{}}['gone']\n"
+    (tmp_path / "failing_benchmarks.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LAB_PACKAGES", "failing_benchmarks")
+    monkeypatch.delitem(sys.modules, "failing_benchmarks", raising=False)
+    words = ["environment=avalanche", "environment.benchmark._target_=failing_benchmarks.mine"]
+    with pytest.raises(UserError, match=rf"^environment\.benchmark\._target_=failing_benchmarks\.mine: {told}"):
+        Experiment(composed(*words, "tracking=off"))
+
+
 def test_a_factory_by_its_target_is_called_with_each_members_seed(library, tmp_path, monkeypatch):
     (tmp_path / "own_benchmarks.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)

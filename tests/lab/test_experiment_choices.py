@@ -67,6 +67,19 @@ def test_the_optimizer_is_not_reset_at_boundaries_that_nobody_announces():
         Experiment(composed("environment=blurry", "tracking=off", "reset_optimizer=true"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["environment=permuted"], "set environment.validation above 0"),
+        (["environment=online"], "set environment.base.validation above 0"),
+        (["environment=relabelled", "environment.samples=20"], "this environment can hold none out"),
+    ],
+)
+def test_how_data_come_to_be_held_out_is_said_by_the_key_that_does_it(words, told):
+    with pytest.raises(UserError, match=f"^evaluation.split=validation: no data are held out; {told}$"):
+        Experiment(composed(*words, "tracking=off", "epochs=1", "evaluation.split=validation"))
+
+
 def test_two_memories_of_one_learner_draw_numbers_of_their_own():
     learner = Experiment(small(STEPS, "strategy=er", "seeds=2")).learner([0, 1], Plan(True, 1, 1, 2, ""))
     other = ER(500)
