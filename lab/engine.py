@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.config import build
+from lab.core import another
 from lab.errors import UserError, invalid
 from lab.evaluation import Evaluation
 from lab.member import DivergedError, Member
@@ -183,7 +184,7 @@ def keep(results: Results, path: Path, digest: str) -> None:
 
 
 def kept(path: Path, digest: str) -> Results | None:
-    """The member that was kept; None for none, or one that cannot be read.
+    """The member that was kept; None for none, or one that cannot be read. One of another core is told of.
 
     Raises:
         UserError: it belongs to another cell than ``digest``.
@@ -200,6 +201,8 @@ def kept(path: Path, digest: str) -> Results | None:
         return None
     if given != digest:
         raise UserError(f"{path}: is a member of another configuration ({given}, not {digest}); move it away")
+    if other := another(results.provenance.get("core")):
+        print(f"lab: {path}: was trained by {other}; it is taken as it is", file=sys.stderr)
     return results
 
 

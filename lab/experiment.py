@@ -18,6 +18,7 @@ from lab import config as configuration
 from lab import engine as engines
 from lab.company import refuse_rivals
 from lab.config import build, check, deciding, digest, seeds_of, sources
+from lab.core import core
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner, overrides
@@ -284,7 +285,7 @@ class Experiment:
         if not finished(learner, keeper):
             at = f"stopped at step {keeper.step} of {learner.course.total}"
             raise IncompleteError(f"{at}; the same command without trainer.max_steps goes on")
-        return results_of(learner, keeper, self.config, self.provenance(plan))
+        return results_of(learner, keeper, self.config, self.provenance(plan) | {"core": keeper.core})
 
     def provenance(self, plan: Plan) -> dict[str, Any]:
         from importlib.metadata import version
@@ -294,6 +295,7 @@ class Experiment:
             "versions": {name: version(name) for name in ("torch", "lightning", "numpy", *packages)}
             | {"python": platform.python_version()},
             "commit": _commit(),
+            "core": core(),
             "hardware": {"device": self.device, "cores": os.cpu_count(), "machine": platform.machine()},
             "data": {"name": self.environment.data.name, "digest": self.environment.data.digest},
             "cell": self.digest,

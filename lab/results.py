@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lab.core import together
 from lab.errors import UserError
 from lab.metrics import CRITERION, measure
 
@@ -75,7 +76,7 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
     joined = Results(
         parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order],
         _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]),
-        together([p.online_accuracy for p in parts]), together([p.online_baseline for p in parts]), parts[0].provenance,
+        together([p.online_accuracy for p in parts]), together([p.online_baseline for p in parts]), _joint_provenance(parts),
     )  # fmt: skip
     for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
         if all(name in part.metrics for part in parts):
@@ -90,6 +91,13 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
 def members(results: Results, seeds: list[int]) -> Results:
     """The results of some of the members alone."""
     return results if seeds == results.seeds else join([results], seeds)
+
+
+def _joint_provenance(parts: list[Results]) -> dict[str, Any]:
+    """The first part's, with the cores of all; without any where nothing is known of them."""
+    known = {key: value for key, value in parts[0].provenance.items() if key != "core"}
+    cores = together(part.provenance.get("core") for part in parts)
+    return known | ({"core": cores} if cores else {})
 
 
 def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:

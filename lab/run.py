@@ -225,6 +225,7 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
     check(config)  # before the seconds that the rest of the imports take
     seeds_of(config["seeds"])
 
+    from lab.core import another
     from lab.experiment import Experiment
     from lab.progress import Progress
     from lab.report.figures import write_run_figures
@@ -235,12 +236,15 @@ def execute(config: dict[str, Any], table: bool = True) -> Path:
     if config["tracking"]["enabled"]:
         check_tracking(config["tracking"])
     experiment = Experiment(config)
+    finished_before = (experiment.folder / "results.json").exists()
     name, shown = cell_name(config), config["trainer"]["enable_progress_bar"]
     with _at_work_in(experiment.folder):
         tracking, sampling = imported_meanwhile(config["tracking"]), sampled(config["tracking"], experiment.folder)
         with sampling, tracking as meanwhile, Progress(name, shown, meanwhile) as progress:
             folder = experiment.run(progress)
         results = _readable(folder)
+        if finished_before and (other := another(results.provenance.get("core"))):
+            print(f"lab: {folder}: was trained by {other}; removed, it is trained again by the same command", file=sys.stderr)
         write_run_figures(results, folder)
     track(folder, config["tracking"])
     if table:

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lab.config import build, nearest
+from lab.core import another, core, together
 from lab.errors import UserError
 from lab.learner import ContinualLearner
 from lab.results import ENCOUNTERED, Results, write_whole
@@ -50,7 +51,8 @@ SHARE_OF_TIME = 20
 
 
 class Keeper(Callback):
-    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest, its step and its clock.
+    """Saves checkpoints where blocks ask for it, keeps the newest two, and carries the run's digest, its core, its step and its
+    clock.
 
     Those at task ends are left out where they would take up too much of the time (:data:`SLOW_TO_SAVE`); those that
     `checkpoint.every` asks for, and the last one, never.
@@ -58,7 +60,7 @@ class Keeper(Callback):
 
     def __init__(self, folder: Path, digest: str, resumed_from: int | None):
         self.folder, self.digest, self.resumed_from, self.step = folder, digest, resumed_from, resumed_from or 0
-        self.seconds_before, self._begun = 0.0, 0.0
+        self.seconds_before, self._begun, self.core = 0.0, 0.0, core()
         self._took, self._saved = 0.0, 0.0
 
     @property
@@ -67,10 +69,11 @@ class Keeper(Callback):
         return self.seconds_before + time.perf_counter() - self._begun
 
     def state_dict(self) -> dict:
-        return {"digest": self.digest, "seconds": self.seconds}
+        return {"digest": self.digest, "core": self.core, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict) -> None:
         self.seconds_before = state["seconds"]
+        self.core = together([state.get("core"), self.core])
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._begun = time.perf_counter()
@@ -118,7 +121,8 @@ def step_of(checkpoint: Path) -> int:
 
 
 def newest_whole(folder: Path, digest: str) -> Path | None:
-    """The newest checkpoint that can be read; those that cannot are told of, and put aside as `damaged-*`.
+    """The newest checkpoint that can be read; those that cannot are told of, and put aside as `damaged-*`. One that was saved
+    by another core serves, and is told of.
 
     Raises:
         UserError: if it belongs to another cell than ``digest``.
@@ -126,13 +130,16 @@ def newest_whole(folder: Path, digest: str) -> Path | None:
     for path in checkpoints(folder):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            given = content["callbacks"][Keeper.__name__]["digest"]
+            kept = content["callbacks"][Keeper.__name__]
+            given = kept["digest"]
         except Exception:  # whatever a damaged file raises: the next older one serves
             aside = path.rename(path.with_name(f"damaged-{path.name}"))
             print(f"lab: {path.name} cannot be read; an older checkpoint serves, and it is kept as {aside}", file=sys.stderr)
             continue
         if given != digest:
             raise UserError(f"{path}: is a checkpoint of another configuration ({given}, not {digest}); move it away")
+        if other := another(kept.get("core")):
+            print(f"lab: {path}: was saved by {other}; the run goes on from there, and is of both", file=sys.stderr)
         return path
     return None
 

@@ -123,7 +123,17 @@ def _merged(group: list[Run], settings: Settings) -> Cell:
         joined = replace(joined, cost=joined.cost | {"wall_seconds": sum(run.results.cost["wall_seconds"] for run in group)})
     name = group[0].name or method_name(joined.config)
     origins = tuple(run.results.provenance for run in group)
+    notes += _of_different_cores(name, group)
     return Cell(name, "", joined, tuple(run.folder for run in group), settings, group[0].place, origins, tuple(notes))
+
+
+def _of_different_cores(name: str, group: list[Run]) -> list[str]:
+    """A sentence where runs that became one cell were trained by different cores, as far as that is known."""
+    cores = {core: run for run in group if (core := run.results.provenance.get("core"))}
+    if len(cores) < 2:
+        return []
+    found = "; ".join(f"{spans(run.results.seeds)} by {core} ({shown(run.folder)})" for core, run in cores.items())
+    return [f"{name}: its seeds were trained by different versions of the lab's core: {found}"]
 
 
 def _agree(one: Run, other: Run, seeds: list[int]) -> bool:

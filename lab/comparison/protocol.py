@@ -29,7 +29,8 @@ class Settings:
     ignored: dict[str, str]
     """What changes no number that is compared."""
     code: str
-    """The cell's digest, which knows the source files too; the same settings with other code are another cell."""
+    """The cell's digest: of the settings, and of the source of the modules that they name. The same settings with another
+    method's code are another cell; with another core of the lab they are not, which is noted where runs are merged."""
 
     @property
     def key(self) -> tuple:

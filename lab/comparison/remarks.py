@@ -112,12 +112,16 @@ def _origins(cells: list[Cell]) -> Iterator[str]:
     """Code, versions and devices that differ between cells change numbers, but not their meaning."""
     for what, of in ORIGINS.items():
         found = {str(of(origin)) for cell in cells for origin in cell.origins}
+        found -= {"None"} if what == CORE_OF_LAB else set()  # runs from before it was kept
         if len(found) > 1:
             yield f"not everything was run with the same {what} ({', '.join(sorted(found))})"
 
 
+CORE_OF_LAB = "version of the lab's core"
+
 ORIGINS: dict[str, Any] = {
     "commit": lambda origin: str(origin.get("commit"))[:7],
+    CORE_OF_LAB: lambda origin: origin.get("core"),
     "torch": lambda origin: (origin.get("versions") or {}).get("torch"),
     "device": lambda origin: (origin.get("hardware") or {}).get("device"),
 }

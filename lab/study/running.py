@@ -16,6 +16,7 @@ from typing import Any
 from lab.comparison.cells import Cell, Run, cells_of
 from lab.comparison.protocol import PLACES, differences, settings_of
 from lab.config import deciding, flat
+from lab.core import core
 from lab.errors import IncompleteError, UserError, require
 from lab.metrics import FROM_CURVES
 from lab.results import load, members, write_whole
@@ -38,7 +39,8 @@ def home(study: Study, runs: Path) -> Path:
 
 
 def folders(study: Study, runs: Path) -> dict[str, list[Path]]:
-    """The run directories of each cell so far, those of its newest code alone.
+    """The run directories of each cell so far, those of its newest digest alone: of its settings and of the modules that these
+    name. Directories by different cores of the lab are one cell, and the comparison says so.
 
     Raises:
         UserError: the study has not been run here.
@@ -128,6 +130,7 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
         IncompleteError: cells that could not be run, whatever the reason; it was printed.
     """
     require(jobs is None or jobs >= 1, "--jobs", jobs, "a number from 1 on")
+    core()  # of the code that is loaded: a file edited meanwhile is not what cells are trained by
     jobs = jobs or _jobs(study, len(seeds))
     share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs)}", "trainer.enable_progress_bar=false"]
     configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
@@ -217,7 +220,7 @@ def _die_with_parent() -> None:
 
 
 def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:
-    """Keep which run directory is the cell's; those of an older code of it are its no more."""
+    """Keep which run directory is the cell's; those of an older digest of it are its no more."""
     known = _kept(study, runs) or {}
     own, (code, seeds) = os.path.relpath(folder, runs), folder.parts[-2:]
     others = [old for old in known.get(cell, []) if Path(old).parts[-2] == code and Path(old).name != seeds]

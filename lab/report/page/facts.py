@@ -157,6 +157,7 @@ def _each(of: Callable[[dict[str, Any]], str]) -> Callable[[Cell], str]:
 
 _ORIGINS: dict[str, Callable[[Cell], str]] = {
     "git commit": _each(lambda origin: str(origin.get("commit") or "-")),
+    "version of the lab's core": _each(lambda origin: str(origin.get("core") or "-")),
     "versions": _each(lambda origin: _words(origin.get("versions", {}))),
     "hardware": _each(lambda origin: _words(origin.get("hardware", {}))),
     "data": _each(_data),

@@ -155,6 +155,27 @@ def test_other_commits_are_told():
     assert "not everything was run with the same commit (1234567, abc1234)" in compare(cells_of(runs), ["accuracy"]).notes
 
 
+@pytest.mark.parametrize(("cores", "told"), [(("aa", "bb"), True), (("aa", "aa"), False), (("aa", None), False)])
+def test_runs_of_one_cell_by_different_cores_of_the_lab_are_told(cores, told):
+    runs = [Run("a", results(NAIVE)), Run("b", results(ER[:3], seeds=[20, 21, 22]))]
+    for run, core in zip(runs, cores, strict=True):
+        run.results.provenance |= {"core": core} if core else {}
+    merged = cells_of(runs)
+    found = "seeds 0-9 by aa (a); seeds 20-22 by bb (b)"
+    said = [f"{merged[0].name}: its seeds were trained by different versions of the lab's core: {found}"]
+    assert list(merged[0].taken) == (said if told else [])
+    notes = compare(merged, ["accuracy"]).notes
+    assert [note for note in notes if "lab's core" in note][:1] == (said if told else [])
+
+
+def test_cells_by_different_cores_of_the_lab_are_told():
+    runs = [Run("a", results(NAIVE)), Run("b", results(ER, "strategy=er")), Run("c", results(OTHER, "strategy=joint"))]
+    runs[0].results.provenance["core"], runs[1].results.provenance["core"] = "aa", "bb"
+    assert "not everything was run with the same version of the lab's core (aa, bb)" in compare(cells_of(runs)).notes
+    del runs[1].results.provenance["core"]
+    assert not any("core" in note for note in compare(cells_of(runs)).notes)
+
+
 def test_seeds_are_planned_for_as_many_comparisons_also_where_so_few_can_reach_nothing():
     others = [(NAIVE + n * NOISE, [f"strategy=[{name}]"]) for n, name in enumerate(("er", "cumulative", "joint"), 1)]
 
