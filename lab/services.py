@@ -14,6 +14,7 @@ from lab.errors import UserError
 from lab.fisher import information
 from lab.lags import Law
 from lab.memory import Balanced, Lagged, Memory, Reservoir, Ring
+from lab.memory.base import require_bytes
 from lab.per_sample import Objectives, summed_gradients
 from lab.quadratic import QuadraticPenalty
 from lab.seeding import generator, member_keys, uniform
@@ -43,7 +44,7 @@ class Services:
 
     def reservoir(self, capacity: int) -> Reservoir:
         """An empty memory of ``capacity`` samples for each member; each that is asked for draws numbers of its own."""
-        return Reservoir(self.seeds, capacity, self._purpose("reservoir"))
+        return Reservoir(self.seeds, self._room(capacity), self._purpose("reservoir"))
 
     def memory(self, kind: str, capacity: int, per_class: int = 0) -> Memory:
         """An empty memory for each member: a ``reservoir``, by output unit ``balanced`` or a ``ring``, each of ``capacity``
@@ -53,7 +54,8 @@ class Services:
         if kind == "reservoir":
             return self.reservoir(capacity)
         grouped = {"balanced": Balanced, "ring": Ring}[kind]
-        return grouped(self.seeds, capacity, self.course.streams[0].outputs, self.reader.targets_of, self._purpose(kind))
+        units, purpose = self.course.streams[0].outputs, self._purpose(kind)
+        return grouped(self.seeds, self._room(capacity), units, self.reader.targets_of, purpose)
 
     def of_each_class(self, count: int) -> Balanced:
         """An empty memory for ``count`` samples of each class of each task, drawn from the task when it has ended."""
@@ -65,7 +67,7 @@ class Services:
             return torch.where(targets >= 0, tasks * units + targets, targets)
 
         groups = len(streams[0].tasks) * units
-        memory = Balanced(self.seeds, count * pairs, groups, pair, self._purpose("of each class"), count)
+        memory = Balanced(self.seeds, self._room(count * pairs), groups, pair, self._purpose("of each class"), count)
         memory.at_end = True
         return memory
 
@@ -73,7 +75,12 @@ class Services:
         """An empty memory of ``capacity`` samples for each member, filled when tasks end, whose draws follow a law of the time
         since each task was new."""
         tasks = len(self.course.streams[0].tasks)
-        return Lagged(self.seeds, capacity, tasks, law, quotas, self._purpose("lagged"))
+        return Lagged(self.seeds, self._room(capacity), tasks, law, quotas, self._purpose("lagged"))
+
+    def _room(self, capacity: int) -> int:
+        """A memory's capacity, if there is room for it for all members of the run, however many of them are here."""
+        require_bytes(capacity, self.places[1])
+        return capacity
 
     def _purpose(self, kind: str) -> str:
         self._memories += 1

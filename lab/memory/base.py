@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from lab.batch import Batch, Steps
+from lab.errors import UserError
 from lab.seeding import integers, member_keys
 
 _TASK = 40
 """An address is ``task << 40 | row``."""
 _ROW = (1 << _TASK) - 1
+MOST_BYTES = 2**30
+"""Of the addresses of all members; they are allocated whole."""
 
 
 class Memory(nn.Module):
@@ -23,6 +26,7 @@ class Memory(nn.Module):
 
     def __init__(self, seeds: list[int], capacity: int, purpose: str):
         super().__init__()
+        require_bytes(capacity, len(seeds))
         self.capacity, self.at_end = capacity, False
         self.register_buffer("slots", torch.zeros(len(seeds), capacity, dtype=torch.int64))
         keys = [member_keys(seeds, f"{purpose}/{what}") for what in ("add", "draw")]
@@ -91,6 +95,14 @@ class Memory(nn.Module):
     def contents(self) -> tuple[Tensor, Tensor, Tensor]:
         """All that is kept: examples, tasks and whether a slot is filled, each ``[M, K]``."""
         return *unpacked(self.slots), self.filled()
+
+
+def require_bytes(capacity: int, members: int) -> None:
+    """Refuse a memory that is far larger than any stream, before the machine runs out of its own."""
+    size = 8 * capacity * members
+    if size > MOST_BYTES:
+        given = f"a memory of {capacity:,} samples takes {size:,} bytes (members: {members})"
+        raise UserError(f"strategy: {given}; expected at most {MOST_BYTES >> 30} GiB")
 
 
 def offered(steps: Steps) -> Tensor | None:

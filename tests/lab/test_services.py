@@ -1,5 +1,6 @@
 """What strategies ask of the learner: old networks, hidden layers, gates, samples of a phase, gradients of their own."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,8 @@ from lab.protocols import Strategy
 from lab.snapshot import Snapshot
 from lab.stream import Blocks
 from lab.testing.miniature import Miniature, fit, small_learner
+from strategies.gdumb import GDumb
+from strategies.power_law_rehearsal import PowerLawRehearsal
 
 
 def population(stack=True, seeds=(1, 2, 3)):
@@ -130,6 +133,26 @@ def test_a_value_for_each_member_follows_its_place_in_the_run():
     assert learner.value("strategy.x.strength", 4.0).tolist() == [4.0, 4.0]
     with pytest.raises(UserError, match=r"strategy.x.strength=\[1.0, 2.0\]: expected one number, or a list of 3"):
         learner.value("strategy.x.strength", [1.0, 2.0])
+
+
+def test_a_memory_larger_than_a_gibibyte_is_refused_before_it_is_made():
+    """In bytes for all members of the run, of which here is one."""
+    learner, most = small_learner([3], places=([0], 4)), 2**30 // 8 // 4
+    law = PowerLawRehearsal(memory=1).law
+    wanted = f"strategy: a memory of {most + 1:,} samples takes {2**30 + 32:,} bytes (members: 4); expected at most 1 GiB"
+    for make in (
+        lambda: learner.reservoir(most + 1),
+        lambda: learner.memory("ring", most + 1),
+        lambda: learner.memory("balanced", most + 1),
+        lambda: learner.lagged(most + 1, law),
+    ):
+        with pytest.raises(UserError, match=re.escape(wanted)):
+            make()
+    with pytest.raises(UserError, match="expected at most 1 GiB"):
+        learner.memory("task_end", 1, per_class=10**9)
+    with pytest.raises(UserError, match="a memory of 1,000,000,000 samples takes 8,000,000,000 bytes"):
+        GDumb(memory=10**9).rewrite(learner.course.streams[0], Miniature().data, 3)
+    assert learner.reservoir(10**6).slots.numel() == 10**6
 
 
 class Opinionated(Strategy):
