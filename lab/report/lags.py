@@ -55,7 +55,10 @@ def areas_by_task(results: Results) -> Series:
 
 
 def steps_by_task(results: Results) -> Series:
-    """Steps to the criterion of each task; a task that does not come to it has those of its whole phase."""
+    """Steps to the criterion of each task; a task that does not come to it has those of its whole phase. Nothing where no task
+    does."""
+    if "steps_to_criterion" in results.undefined:
+        return Series(np.arange(1, results.accuracy.shape[2] + 1), np.full((1, results.accuracy.shape[2]), np.nan))
     criterion = results.config.get("evaluation", {}).get("criterion", CRITERION)
     return _by_task(results, lambda *curves: steps_to(criterion, *curves)[0])
 

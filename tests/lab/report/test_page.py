@@ -115,7 +115,7 @@ def test_differences_are_those_of_the_seeds(pages, found):
 def test_every_chart_knows_all_series(pages, found):
     drawn = specs(pages["study"])
     names = [cell.name for cell in found]
-    assert [spec["params"] for spec in drawn if "blank" not in spec["usermeta"]] == [[{"name": "shown", "value": names}]] * 6
+    assert [spec["params"] for spec in drawn if "blank" not in spec["usermeta"]] == [[{"name": "shown", "value": names}]] * 5
     # What the page hides as a whole: three accuracy matrices, and what replay met again.
     assert sum("blank" in spec["usermeta"] for spec in drawn) == 4
 
