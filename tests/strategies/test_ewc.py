@@ -1,13 +1,15 @@
 """Elastic weight consolidation: the gradient in a third task, against autograd of the literal loss with a penalty for each task
 before. How F is estimated is tested in `tests/lab/test_fisher.py`."""
 
-
 import pytest
 import torch
 
 from lab.errors import UserError
+from lab.experiment import Experiment
 from lab.networks import MLP
+from lab.plan import Plan
 from lab.protocols import Examples, Strategy
+from lab.run import composed
 from lab.stream import Budget
 from lab.testing.miniature import Miniature, blobs, fit, small_learner
 from strategies.ewc import EWC
@@ -108,6 +110,17 @@ def test_the_first_task_is_protected_and_the_second_is_learnt():
     kept, learnt = accuracies(EWC(30.0))
     assert (kept > unprotected() + 0.1).all()
     assert (learnt > 0.75).all()
+
+
+@pytest.mark.parametrize(("words", "seed"), [("environment=split", 0), ("experiment=digits_permuted", 4)])
+def test_the_default_strength_is_stable_at_the_default_learning_rate(words, seed):
+    """With 100 these members diverge."""
+    quiet = ("evaluation.every=null", "tracking=off", "plan.processes=1", "trainer.accelerator=cpu")
+    experiment = Experiment(composed(words, "strategy=ewc", f"seeds=[{seed}]", *quiet))
+    learner = experiment.learner([0], Plan(True, 1, 1, 64, ""))
+    assert float(learner.strategies[0].strength) == 10
+    fit(learner)
+    assert learner.diverged_at.tolist() == [-1]
 
 
 @pytest.mark.parametrize(
