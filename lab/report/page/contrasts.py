@@ -14,6 +14,7 @@ from lab.report.page import series
 from lab.report.page.charts import COLOUR, GREY, HOVER, NAMES, SHOWN, Chart, number, spec
 from lab.report.sheets import relation
 
+AXIS = {"labelAngle": 0, "labelOverlap": True}
 WITH_NUMBERS = 12
 """Tasks of a matrix that has room for its numbers."""
 
@@ -118,7 +119,7 @@ def _met_again(cell: Cell, title: str, counts: np.ndarray, several: bool) -> Cha
     )
     names = {"phase": [str(p + 1) for p in phases], "lag": [str(t + 1) for t in tasks]}
     x, y = (
-        {"field": field, "type": "ordinal", "title": words, "scale": {"domain": names[field]}, "axis": {"labelOverlap": True}}
+        {"field": field, "type": "ordinal", "title": words, "scale": {"domain": names[field]}, "axis": AXIS}
         for field, words in (("lag", "lag in tasks"), ("phase", "in the phase of task"))
     )
     colour = number("samples", scale={"type": "symlog", "scheme": "cividis"}, legend={"title": "samples"})
@@ -138,7 +139,7 @@ def _axes(found: list[tuple]) -> dict[str, Any]:
     columns = sorted({j for _, j, _ in found})
     x = {"field": "on", "type": "ordinal", "title": "on task", "scale": {"domain": list(map(str, columns))}}
     y = {"field": "after", "type": "ordinal", "title": "after task", "scale": {"domain": list(map(_row, [0, *columns]))}}
-    return {"x": x | {"axis": {"labelAngle": 0, "labelOverlap": True}}, "y": y | {"axis": {"labelOverlap": True}}}
+    return {"x": x | {"axis": AXIS}, "y": y | {"axis": AXIS}}
 
 
 def _tiles(tasks: int) -> list[dict[str, Any]]:
