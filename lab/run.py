@@ -71,20 +71,36 @@ def _cells(arguments: list[str]) -> int:
     def job(composed: Any) -> None:
         statuses.append(attempted(lambda: _cell(composed)))
 
-    with _sweep_folder(arguments) as folder:
-        sys.argv[1:] = [*overrides(arguments), *folder]
-        try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-        except ValueError as error:  # Hydra's own about flags that exclude each other; those of cells do not come here
-            raise UserError(str(error)) from None
+    def compose_all(words: list[str]) -> None:
+        with _sweep_folder(words) as folder:
+            sys.argv[1:] = [*overrides(words), *folder]
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+            except ValueError as error:  # Hydra's own about flags that exclude each other; those of cells do not come here
+                raise UserError(str(error)) from None
+
+    for words in _by_environment(arguments):
+        statuses.append(attempted(lambda words=words: compose_all(words)))
     return max(statuses, default=OK)
+
+
+def _by_environment(arguments: list[str]) -> list[list[str]]:
+    """The words of each environment of a sweep over several, since Hydra first composes without what is swept over: it would
+    know no option that these environments have and the default one has not."""
+    for place, word in enumerate(arguments if _sweeps(arguments) else ()):
+        if word.startswith("environment="):
+            return [[*arguments[:place], f"environment={name}", *arguments[place + 1 :]] for name in elements(word)]
+    return [arguments]
+
+
+def _sweeps(arguments: list[str]) -> bool:
+    return not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
 
 
 @contextmanager
 def _sweep_folder(arguments: list[str]) -> Iterator[list[str]]:
     """Within it, an override that keeps Hydra's `multirun.yaml`, written before anything is validated, out of the runs."""
-    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
-    if not sweeps or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in arguments):
+    if not _sweeps(arguments) or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in arguments):
         yield []
         return
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:

@@ -75,6 +75,23 @@ def test_multirun_prints_a_folder_for_each_job_and_goes_on_after_a_failure(run):
     assert not list(Path().rglob("multirun.yaml"))
 
 
+REENCOUNTERS = ["environment.base=permuted", "environment.base.tasks=2", "network.width=8", "batch_size=8"]
+
+
+def test_a_sweep_over_environments_may_set_what_these_alone_have(run):
+    """Hydra composes once without what is swept over, where the default environment has no base and no law."""
+    status, out, _ = run("-m", "environment=power_law,once", *REENCOUNTERS, "strategy=naive,er", small=False)
+    assert (status, len(out)) == (0, 4)
+    laws = [json.loads((Path(line) / "results.json").read_text())["config"]["environment"]["law"] for line in out]
+    assert laws == ["power", "power", "once", "once"]
+
+
+def test_an_environment_that_is_none_leaves_the_others_to_run(run):
+    status, out, err = run("-m", "environment=power_lw,once", *REENCOUNTERS, small=False)
+    assert (status, len(out)) == (2, 1)
+    assert "Did you mean power_law?" in err
+
+
 def test_a_mistake_in_a_sweep_leaves_nothing(run, tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
