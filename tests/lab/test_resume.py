@@ -288,6 +288,20 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, reference, w
     assert not (folder / "results.json").exists()
 
 
+def test_a_checkpoint_of_another_version_is_refused_in_a_sentence(tmp_path, reference):
+    """As one that was made before something was counted."""
+    from lab.errors import UserError
+
+    same = small(*CELL, f"paths.runs={tmp_path}")
+    folder = Experiment(same).folder
+    folder.mkdir(parents=True)
+    content = torch.load(checkpoints(reference)[0], weights_only=True)
+    del content["state_dict"]["encounters.shown"]
+    torch.save(content, folder / "step-000000020.ckpt")
+    with pytest.raises(UserError, match=r"of another version of the lab.*encounters\.shown.*move the run directory away"):
+        train(same)
+
+
 def newest_step(runs: Path) -> int:
     return max((int(path.stem.split("-")[1]) for path in runs.rglob("step-*.ckpt")), default=0)
 
