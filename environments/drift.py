@@ -36,9 +36,7 @@ class Drift:
         announced: whether strategies are told where segments end; the drift itself knows no such places.
     """
 
-    def __init__(
-        self, source: Data, tasks: int = 10, test: float = 0.2, validation: float = 0.0, announced: bool = False
-    ):
+    def __init__(self, source: Data, tasks: int = 10, test: float = 0.2, validation: float = 0.0, announced: bool = False):
         self.tasks, self.announced = whole("environment.tasks", tasks, 1), switch("environment.announced", announced)
         self.test, self.validation = fraction("environment.test", test), fraction("environment.validation", validation)
         require(test > 0, "environment.test", test, "a number above 0 and below 1")

@@ -70,8 +70,9 @@ def test_a_description_has_each_measure_with_its_interval(make_results, tmp_path
         if not np.isnan(values).all():
             assert f"| {name.replace('_', ' ')} | {values.mean():.4f} | " in text
     (_, second, _) = members(results)
-    assert f"| accuracy | {results.metrics['accuracy'][1]:.4f} | {results.metrics['accuracy'].mean():.4f} |" in (
-        second.tags["mlflow.note.content"]
+    assert (
+        f"| accuracy | {results.metrics['accuracy'][1]:.4f} | {results.metrics['accuracy'].mean():.4f} |"
+        in (second.tags["mlflow.note.content"])
     )
 
 

@@ -221,7 +221,9 @@ def test_a_closed_port_is_told_at_once(make_run, settings):
     assert f"{port}: does not answer; the run is kept" in warning
 
 
-@pytest.mark.parametrize("uri", ["nonsense://x", "", "file:///tmp/mlruns", "sqlite:///{}/occupied/mlflow.db", "sqlite:///{}/torn.db"])
+@pytest.mark.parametrize(
+    "uri", ["nonsense://x", "", "file:///tmp/mlruns", "sqlite:///{}/occupied/mlflow.db", "sqlite:///{}/torn.db"]
+)
 def test_a_store_that_cannot_be_is_a_warning(make_run, settings, tmp_path, uri):
     (tmp_path / "occupied").write_text("a file, not a folder")
     (tmp_path / "torn.db").write_text("no database at all, but long enough to be one" * 50)
