@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -15,7 +14,6 @@ from torch.nn import functional as F
 from lab.ahead import Work, works
 from lab.answering import among, answered, score_before
 from lab.encounters import Encounters
-from lab.errors import UserError
 from lab.evaluation import Evaluation
 from lab.optimizers import StackedOptimizer, clip_by_member
 from lab.population import Population
@@ -92,14 +90,6 @@ class ContinualLearner(Services, LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["passes"] = dict(self.passes)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        try:
-            return super().load_state_dict(state_dict, strict, assign)
-        except RuntimeError as error:
-            reason = " ".join(" ".join(str(error).splitlines()[1:2]).split())
-            why = f"its newest checkpoint is of another version of the lab or of a strategy ({reason})"
-            raise UserError(f"paths.runs: {why}; move the run directory away, and the run begins anew") from None
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.passes = dict(checkpoint["passes"])

@@ -183,7 +183,14 @@ def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, r
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         fitter = trainer_of(options, [Watch(report, stop), keeper])
-        fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest, weights_only=True)
+        try:
+            fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest, weights_only=True)
+        except RuntimeError as error:
+            title, *reasons = str(error).splitlines()
+            if "loading state_dict" not in title:
+                raise
+            why = f"{newest}: is of another version of the lab or of a strategy ({' '.join(' '.join(reasons[:1]).split())})"
+            raise UserError(f"{why}; move the run directory away, and the run begins anew") from None
     return keeper
 
 
