@@ -25,9 +25,7 @@ class Permuted:
     for each task.
     """
 
-    def __init__(
-        self, source: Data, tasks: int = 5, scenario: str = "domain", validation: float = 0.0, shared: bool = False
-    ):
+    def __init__(self, source: Data, tasks: int = 5, scenario: str = "domain", validation: float = 0.0, shared: bool = False):
         self.data, self.tasks = source_of(source), whole("environment.tasks", tasks, 1)
         self.scenario = one_of("environment.scenario", scenario, ("domain", "task", "class"))
         self.validation, self.shared = fraction("environment.validation", validation), switch("environment.shared", shared)

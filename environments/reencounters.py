@@ -147,7 +147,7 @@ def encounters(kind: str, law: Law, amount: float | int | str, sizes: tuple[int,
     counts.scatter_(1, order, apportion(total.unsqueeze(1), shares.gather(1, order)))
     if kind != "once" and (counts > torch.tensor(sizes)).any():
         k, j = (counts > torch.tensor(sizes)).nonzero()[0].tolist()
-        asked = f"phase {k} would ask task {j} for {counts[k, j]} of its {sizes[j]} examples by the {kind} law"
+        asked = f"with task {k + 1} the {kind} law would ask task {j + 1} for {counts[k, j]} of its {sizes[j]} examples"
         raise invalid("environment.amount", amount, f"a number, or a larger environment.exponent: {asked}")
     return counts
 

@@ -13,7 +13,7 @@ class Encounters(nn.Module):
     """Counts, for each phase, the samples of each task that the stream showed and that memories replayed.
 
     What weighs nothing (padding, resting members) is not counted. A sample that a memory holds and a method only measures with
-    (GEM's constraints, MIR's candidates) was not rehearsed.
+    (GEM's constraints, MIR's candidates) was not rehearsed. ``shown`` and ``rehearsed`` are int32 ``[M, P, T]``.
     """
 
     def __init__(self, course: Course):
@@ -21,7 +21,6 @@ class Encounters(nn.Module):
         shape = (len(course.streams), len(course.phases), len(course.streams[0].tasks))
         for what in ("shown", "rehearsed"):
             self.register_buffer(what, torch.zeros(shape, dtype=torch.int32))
-        """Both ``[M, P, T]``."""
 
     def count_steps(self, phase: int, steps: Steps, active: Tensor) -> None:
         """Count the samples of a block's steps, of which each member takes those that are ``active`` ``[M, S]``."""

@@ -46,7 +46,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 SLOW_TO_SAVE = 0.1
 """Seconds. Checkpoints that take longer are saved at task ends only where no more than a twentieth of the time goes into it:
-the accuracy tensor of a thousand tasks, say, takes longer to write than a task takes to train."""
+the accuracy tensor of a thousand tasks, say, may take longer to write than a task takes to train."""
 SHARE_OF_TIME = 20
 
 
@@ -186,10 +186,10 @@ def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, r
         try:
             fitter.fit(learner, datamodule=StreamDataModule(learner.course), ckpt_path=newest, weights_only=True)
         except RuntimeError as error:
-            title, *reasons = str(error).splitlines()
-            if "loading state_dict" not in title:
+            if "loading state_dict" not in str(error):
                 raise
-            why = f"{newest}: is of another version of the lab or of a strategy ({' '.join(' '.join(reasons[:1]).split())})"
+            reason = " ".join(str(error).partition(":")[2].splitlines()[1].split())
+            why = f"{newest}: is of another version of the lab or of a strategy ({reason})"
             raise UserError(f"{why}; move the run directory away, and the run begins anew") from None
     return keeper
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,8 +37,6 @@ class Costs:
     """Seconds that evaluating takes at a task's end, at logarithmic lags."""
     checkpoint: int
     """Bytes of the last one."""
-    peak: int
-    """Bytes that the process has held at most so far."""
 
 
 def costs(strategy: str, tasks: int) -> Costs:
@@ -62,9 +59,8 @@ def costs(strategy: str, tasks: int) -> Costs:
         train(learner, made._trainer_options, Path(folder), made.digest, lambda step: None)
         size = max(path.stat().st_size for path in Path(folder).glob("*.ckpt"))
     counted = tasks - first
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     rest = (spent["begin"] + spent["end"]) / counted
-    return Costs(spent["advance"] / (counted * STEPS), rest, spent["measure"] / counted, size, peak)
+    return Costs(spent["advance"] / (counted * STEPS), rest, spent["measure"] / counted, size)
 
 
 def _timed(learner: Any, name: str, spent: dict[str, float], first: int) -> Callable:

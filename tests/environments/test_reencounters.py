@@ -272,7 +272,7 @@ def test_more_than_the_smallest_task_has_is_refused_whatever_the_law(make, law):
 
 def test_growing_beyond_what_a_task_has_or_from_nothing_is_refused(make):
     base = Permuted(make(2, examples=10), 4)
-    with pytest.raises(UserError, match=r"environment\.amount=growing: .*phase 2 would ask task 1 for 26 of its 20 examples"):
+    with pytest.raises(UserError, match=r"environment\.amount=growing: .*with task 3 .* ask task 2 for 26 of its 20 examples"):
         Reencounters(base, "recent", amount="growing").stream(0)
     with pytest.raises(UserError, match=r"environment\.exponent=8: expected less, since nothing would be met again"):
         Reencounters(base, exponent=8, amount="growing").stream(0)
