@@ -23,7 +23,7 @@ CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_
 NOT_IN_DIGEST = ("seeds", "paths", "tracking", "data", "plan", "trainer", "checkpoint")
 """Sections that change neither what is computed nor what it means."""
 
-NEWER_OPTIONS = {"evaluation.criterion": 0.8, "evaluation.at_most": None}
+NEWER_OPTIONS = {"evaluation.criterion": 0.8, "evaluation.at_most": None, "evaluation.loss": False}
 """Options that came after the first runs, with the value at which a run is what it was without them: there they are no part of
 the cell, so that runs of an older lab are found again."""
 
@@ -137,10 +137,10 @@ def check(config: dict) -> None:
     clip = config["clip"]
     if clip is not None and not (isinstance(clip, (int, float)) and not isinstance(clip, bool) and 0 < clip <= LARGEST):
         raise invalid("clip", clip, "a finite number above 0, or null")
-    if not isinstance(config["reset_optimizer"], bool):
-        raise invalid("reset_optimizer", config["reset_optimizer"], "true or false")
-    if not isinstance(config["data"]["download"], bool):
-        raise invalid("data.download", config["data"]["download"], "true or false")
+    switches = {"reset_optimizer": config["reset_optimizer"], "data.download": config["data"]["download"]}
+    for key, value in (switches | {"evaluation.loss": config["evaluation"]["loss"]}).items():
+        if not isinstance(value, bool):
+            raise invalid(key, value, "true or false")
     check_trainer(config["trainer"])
     check_plan(config["plan"])
     if not config.get("strategy"):

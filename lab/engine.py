@@ -59,6 +59,7 @@ def refuse(config: dict[str, Any], engine: Engine) -> None:
         (config["clip"] is not None, f"clip={config['clip']}", "expected null"),
         (config["reset_optimizer"], "reset_optimizer=true", "expected false"),
         (precision != "32", f"trainer.precision={precision}", "expected 32"),
+        (config["evaluation"]["loss"], "evaluation.loss=true", "what it answers with need not be logits; leave it out"),
         (config["checkpoint"]["every"] is not None, "checkpoint.every", "a killed run repeats a member; leave it out"),
         (trainer["max_steps"] is not None, "trainer.max_steps", "it cannot go on inside a member's training; leave it out"),
         (bool(trainer["callbacks"]), "trainer.callbacks", "Lightning's Trainer is not there to call them; leave them out"),

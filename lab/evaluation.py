@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lab.protocols import Strategy, Stream, generator
+from lab.answering import among
+from lab.protocols import NO_LABEL, Strategy, Stream, generator
 from lab.stream import Course
 
 if TYPE_CHECKING:
@@ -28,11 +30,12 @@ class Evaluation(nn.Module):
         samples: size of the subset on which curves are measured; None for the whole test set.
         batch: examples of a member in one forward pass; None for as many as are fastest.
         at_most: so many examples of each task stand for its test set, drawn from the member's seed; None for all.
+        loss: whether to measure the mean cross-entropy too, on the same examples and among the same output units.
     """
 
     def __init__(
         self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500,
-        batch: int | None = None, at_most: int | None = None,
+        batch: int | None = None, at_most: int | None = None, loss: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.course, self.which, self.batch, self.split = course, tasks, batch, split
@@ -43,6 +46,7 @@ class Evaluation(nn.Module):
         self.whole = Rows(_some(held, seeds, at_most))
         self.register_buffer("accuracy", torch.full((members, count + 1, count), NAN))
         self.register_buffer("accuracy_without_task", torch.full((members, count + 1, count), NAN))
+        self.register_buffer("loss", torch.full((members, count + 1, count), NAN) if loss else None)
         self.steps = course.evaluations()
         fewest = min((most for most in (samples, at_most) if most), default=None)
         self.subset = Rows(_some(held, seeds, fewest)) if self.steps else None
@@ -60,9 +64,11 @@ class Evaluation(nn.Module):
         """Measure the row of the accuracy tensor that a phase completes; -1 is before training."""
         row = self._row(phase)
         for task in self._due(row, phase):
-            with_task, without = self._measure(learner, task, phase, self.whole)
+            with_task, without, loss = self._measure(learner, task, phase, self.whole, self.loss is not None)
             self.accuracy[:, row, task] = with_task
             self.accuracy_without_task[:, row, task] = without
+            if loss is not None:
+                self.loss[:, row, task] = loss
 
     @torch.no_grad()
     def within_phase(self, learner: ContinualLearner, step: int) -> None:
@@ -96,14 +102,17 @@ class Evaluation(nn.Module):
         # The next task too: forward transfer needs what is known of it before it is trained.
         return sorted({row - 1 - lag for lag in lags if lag < row} | {min(row, self.tasks - 1)})
 
-    def _measure(self, learner: ContinualLearner, task: int, phase: int, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Accuracies ``[M]`` on a task, with the task's identity (in the task-incremental scenario) and without."""
+    def _measure(
+        self, learner: ContinualLearner, task: int, phase: int, rows: Rows, loss: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Accuracies ``[M]`` on a task, with the task's identity (in the task-incremental scenario) and without; and the mean
+        cross-entropy ``[M]`` of a label with it, where asked for."""
         examples, valid = rows(task)
         tasks = torch.full((len(examples), 1), task, device=examples.device)
         met = self.seen[phase + 1].unsqueeze(1)
         answers = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
         told = tasks if self.scenario == "task" else None
-        batch, counts = self.batch or _fitting(learner), []
+        batch, counts, losses = self.batch or _fitting(learner), [], []
         for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
             inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
             logits = learner.predict(inputs, told)
@@ -112,19 +121,26 @@ class Evaluation(nn.Module):
             right = self._right(logits, answers, targets, real)
             without_task = right if told is None or untold is None else self._right(untold, met, targets, real)
             counts.append(torch.stack([right, without_task, real.flatten(1).sum(1)]))
+            if loss:
+                losses.append(self._losses(logits, answers, targets, real))
         right, without_task, total = torch.stack(counts).sum(0)
         met_task = self.met[phase + 1, :, task]
         known = met_task if self.scenario == "class" else torch.ones_like(met_task)
         answered = met_task if untold is not None else torch.zeros_like(met_task)
-        return torch.where(known, right / total, NAN), torch.where(answered, without_task / total, NAN)
+        mean_loss = torch.where(known, torch.stack(losses).sum(0) / total, NAN) if loss else None
+        return torch.where(known, right / total, NAN), torch.where(answered, without_task / total, NAN), mean_loss
 
     @staticmethod
     def _right(logits: Tensor, units: Tensor | None, targets: Tensor, real: Tensor) -> Tensor:
         """How many answers ``[M]`` are right among the output units ``[M, 1, C]`` that may be given (None: all)."""
-        if units is not None:
-            units = units.view(units.shape[0], *[1] * (logits.dim() - 2), units.shape[-1])
-            logits = logits.masked_fill(~units, -torch.inf)
-        return ((logits.argmax(-1) == targets) & real).flatten(1).sum(1)
+        return ((among(units, logits).argmax(-1) == targets) & real).flatten(1).sum(1)
+
+    @staticmethod
+    def _losses(logits: Tensor, units: Tensor | None, targets: Tensor, real: Tensor) -> Tensor:
+        """The cross-entropies of all labels, added up, float64 ``[M]``; units as in :meth:`_right`."""
+        flat = among(units, logits).flatten(0, -2)
+        losses = F.cross_entropy(flat, torch.where(real, targets, NO_LABEL).flatten(), reduction="none")
+        return losses.view(len(targets), -1).sum(1, dtype=torch.float64)
 
 
 def _listens(learner: ContinualLearner) -> bool:

@@ -49,6 +49,7 @@ class Experiment:
         self.engine = first if isinstance(first, Engine) else None
         if self.engine:
             engines.refuse(self.config, self.engine)
+        self._refuse_loss()
         self.environment: Environment = build("environment", self.config["environment"])
         if not (isinstance(getattr(self.environment, "data", None), Data) and hasattr(self.environment, "stream")):
             target = self.config["environment"]["_target_"]
@@ -65,6 +66,14 @@ class Experiment:
             )
         self.dtype = PRECISIONS[one_of("trainer.precision", precision, tuple(PRECISIONS))]
         self._try_parts()
+
+    def _refuse_loss(self) -> None:
+        """Refuse to measure a loss of answers that are no logits, say distances to means."""
+        for name, strategy in zip(self.config["strategy"], self.strategies(), strict=True):
+            scores = not self.engine and overrides(strategy, "predict") and not strategy.predicts_logits
+            if self.config["evaluation"]["loss"] and scores:
+                reason = f"{name} answers by scores of its own, which are not known to be logits and have no cross-entropy"
+                raise UserError(f"evaluation.loss=true: {reason}; expected false")
 
     def _try_parts(self) -> None:
         """Build once what would otherwise be refused only after the run directory is made."""
@@ -210,7 +219,7 @@ class Experiment:
 
     def evaluation(self, course: Course, seeds: list[int]) -> Evaluation:
         options = self.config["evaluation"]
-        names = ("split", "tasks", "samples", "batch", "at_most")
+        names = ("split", "tasks", "samples", "batch", "at_most", "loss")
         return Evaluation(course, seeds, *(options[name] for name in names))
 
     def settle_plan(self) -> Plan:

@@ -190,6 +190,8 @@ class Strategy(Method, nn.Module):
     moves: ClassVar[bool] = False
     """Whether it sets parameters itself (new networks, new units, noise), or holds them: of all strategies one may. One with
     both a :meth:`rewrite` and a :meth:`begin_task` is taken for such."""
+    predicts_logits: ClassVar[bool] = False
+    """Whether its own :meth:`predict` gives logits, whose cross-entropy is a loss (`evaluation.loss`), and no other scores."""
 
     def setup(self, learner: ContinualLearner) -> None:
         """Make the buffers; called once, before a checkpoint is loaded."""

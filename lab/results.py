@@ -21,6 +21,9 @@ FORMAT = 1
 LARGE = 100
 """Beyond this many tasks the tensors over pairs of tasks, and the curves, lie in `accuracy.npz` beside the JSON."""
 
+OVER_PAIRS = ("accuracy", "accuracy_without_task", "loss")
+"""Tensors over pairs of tasks, `[M, T + 1, T]`."""
+
 ENCOUNTERED = ("shown", "rehearsed")
 """What is counted of encounters."""
 
@@ -51,16 +54,20 @@ class Results:
     encounters: dict[str, Any] | None = None
     """How many samples of each task were trained on in each phase: ``task`` ``[P]``, the one that the phase completes, and
     ``shown`` by the stream and ``rehearsed`` from memories, int ``[M, P, T]`` each; None where another library trained."""
+    loss: np.ndarray | None = None
+    """``[M, T + 1, T]``: the mean cross-entropy, in nats, of a label; only where `evaluation.loss` asks for it."""
     format: int = FORMAT
 
     def __post_init__(self):
         if not self.metrics:
             criterion = self.config.get("evaluation", {}).get("criterion", CRITERION)
             self.metrics, self.undefined = measure(self.accuracy, self.curves, self.diverged, criterion)
-            for name, online in (("online_accuracy", self.online_accuracy), ("online_baseline", self.online_baseline)):
-                if online is not None:
+            final_loss = None if self.loss is None else self.loss[:, -1]
+            beside = {"online_accuracy": self.online_accuracy, "online_baseline": self.online_baseline, "loss": final_loss}
+            for name, of_tasks in beside.items():
+                if of_tasks is not None:
                     lost = np.array([step is not None for step in self.diverged])
-                    self.metrics[name] = np.where(lost, np.nan, online.mean(1))
+                    self.metrics[name] = np.where(lost, np.nan, of_tasks.mean(1))
 
 
 def join(parts: list[Results], seeds: list[int]) -> Results:
@@ -77,6 +84,7 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
         parts[0].config, seeds, together([p.accuracy for p in parts]), curves, [diverged[i] for i in order],
         _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]),
         together([p.online_accuracy for p in parts]), together([p.online_baseline for p in parts]), _joint_provenance(parts),
+        loss=together([p.loss for p in parts]),
     )  # fmt: skip
     for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
         if all(name in part.metrics for part in parts):
@@ -119,8 +127,7 @@ def save(results: Results, folder: Path) -> Path:
     """Write `results.json` whole or not at all."""
     content = asdict(results)
     if results.accuracy.shape[2] > LARGE:
-        arrays = {"accuracy": results.accuracy, "accuracy_without_task": results.accuracy_without_task}
-        arrays = {name: array for name, array in arrays.items() if array is not None}
+        arrays = {name: getattr(results, name) for name in OVER_PAIRS if getattr(results, name) is not None}
         content |= dict.fromkeys(arrays, "accuracy.npz")
         if results.curves:
             arrays["curves"], content["curves"]["accuracy"] = results.curves["accuracy"], "accuracy.npz"
@@ -141,12 +148,12 @@ def load(folder: Path) -> Results:
             raise ValueError(f"format {content['format']}: of a newer lab")
         if content["accuracy"] == "accuracy.npz":
             with np.load(Path(folder) / "accuracy.npz") as arrays:
-                content |= {name: arrays[name] for name in ("accuracy", "accuracy_without_task") if content.get(name)}
+                content |= {name: arrays[name] for name in OVER_PAIRS if content.get(name)}
                 if content["curves"]:
                     content["curves"]["accuracy"] = arrays["curves"]
                 if content.get("encounters"):
                     content["encounters"] |= {what: arrays[what] for what in ENCOUNTERED}
-        for name in ("accuracy", "accuracy_without_task", "online_accuracy", "online_baseline"):
+        for name in (*OVER_PAIRS, "online_accuracy", "online_baseline"):
             given = content.get(name)  # newer fields are absent from older files
             content[name] = None if given is None else np.array(given, dtype=float)
         if content["curves"]:

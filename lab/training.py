@@ -236,9 +236,10 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     if learner.encounters is not None:
         met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
         met |= {"task": [phase.completes for phase in course.phases]}
+    loss = None if evaluation.loss is None else _without_diverged(_decimal(evaluation.loss), diverged, course)
     return Results(
         config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance,
-        diagnostics=diagnostics, encounters=met,
+        diagnostics=diagnostics, encounters=met, loss=loss,
     )  # fmt: skip
 
 

@@ -127,11 +127,12 @@ def test_many_tasks_lie_beside_the_json(tmp_path):
     config = {"strategy": {"naive": {}}, "environment": {"_target_": "environments.split.Split"}}
     cost = {"resumed_from_step": None, "wall_seconds": 1.0}
     for without in (None, accuracy / 2):
-        save(Results(config, [0], accuracy, curves, [None], cost, accuracy_without_task=without), tmp_path)
+        save(Results(config, [0], accuracy, curves, [None], cost, accuracy_without_task=without, loss=without), tmp_path)
         assert (tmp_path / "results.json").stat().st_size < 5_000
         again = load(tmp_path)
         np.testing.assert_array_equal(again.accuracy, accuracy)
         np.testing.assert_array_equal(again.curves["accuracy"], curves["accuracy"])
-        assert (again.accuracy_without_task is None) == (without is None)
-        if without is not None:
-            np.testing.assert_array_equal(again.accuracy_without_task, without)
+        for beside in (again.accuracy_without_task, again.loss):
+            assert (beside is None) == (without is None)
+            if without is not None:
+                np.testing.assert_array_equal(beside, without)
