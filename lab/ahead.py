@@ -31,6 +31,8 @@ class Work:
     """Bool ``[M]``: who takes the step; None for everyone."""
     clock: Tensor
     """int64 ``[M]``: how many steps each member will have taken behind it."""
+    rate: float | Tensor
+    """What learning rates are multiplied by: a number, or float64 ``[M]``."""
 
 
 def works(learner: ContinualLearner, block: Block, frozen: Tensor | None = None) -> Iterator[Work]:
@@ -57,7 +59,7 @@ def works(learner: ContinualLearner, block: Block, frozen: Tensor | None = None)
         plain = weights is None or (steps is of_stream and block.full[s])
         batch = Batch(inputs, targets, examples[s], tasks[s], steps.current, None if plain else weights[s])
         everyone = block.everyone[s] and frozen is None
-        yield Work(batch, alike if plain else shares[s], None if everyone else active[s], clocks[s])
+        yield Work(batch, alike if plain else shares[s], None if everyone else active[s], clocks[s], block.rate_of(s))
 
 
 def _read(learner: ContinualLearner, block: Block, steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:

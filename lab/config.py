@@ -23,9 +23,15 @@ CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_
 NOT_IN_DIGEST = ("seeds", "paths", "tracking", "data", "plan", "trainer", "checkpoint")
 """Sections that change neither what is computed nor what it means."""
 
-NEWER_OPTIONS = {"evaluation.criterion": 0.8, "evaluation.at_most": None, "evaluation.loss": False}
-"""Options that came after the first runs, with the value at which a run is what it was without them: there they are no part of
-the cell, so that runs of an older lab are found again."""
+CONSTANT = {"warmup": 0, "decay": 0.0, "final": 1.0, "shape": "sqrt", "drops": 2, "span": "stream"}
+NEWER_OPTIONS: dict[str, Any] = {
+    "evaluation.criterion": 0.8,
+    "evaluation.at_most": None,
+    "evaluation.loss": False,
+    "schedule": {"_target_": "lab.schedules.Schedule"} | CONSTANT,
+}
+"""Options and sections that came after the first runs, with the value at which a run is what it was without them: there they
+are no part of the cell, so that runs of an older lab are found again."""
 
 OWN_PACKAGES = ("lab", "strategies", "environments")
 
@@ -243,12 +249,12 @@ def flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def of_each_member(config: dict[str, Any], count: int) -> dict[str, list[Any]]:
-    """Settings of optimiser and strategies that list one value for each of ``count`` members, by dotted key.
+    """Settings of optimiser, schedule and strategies that list one value for each of ``count`` members, by dotted key.
 
     >>> of_each_member({"optimizer": {"lr": [0.1, 0.2]}, "strategy": {"ewc": {"strength": [1, 2], "factor": 0.5}}}, 2)
     {'optimizer.lr': [0.1, 0.2], 'strategy.ewc.strength': [1, 2]}
     """
-    nodes = {"optimizer": config.get("optimizer") or {}}
+    nodes = {section: config.get(section) or {} for section in ("optimizer", "schedule")}
     nodes |= {f"strategy.{name}": node or {} for name, node in (config.get("strategy") or {}).items()}
     listed = {f"{prefix}.{key}": value for prefix, node in nodes.items() for key, value in node.items()}
     return {key: value for key, value in listed.items() if isinstance(value, list) and len(value) == count}
@@ -276,8 +282,10 @@ def deciding(config: dict[str, Any]) -> dict[str, Any]:
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
     for key, value in NEWER_OPTIONS.items():
-        section, name = key.split(".")
-        if name in (kept.get(section) or {}) and kept[section][name] == value:
+        section, _, name = key.partition(".")
+        if not name and kept.get(section) == value:
+            del kept[section]
+        elif name in (kept.get(section) or {}) and kept[section][name] == value:
             kept[section] = {other: given for other, given in kept[section].items() if other != name}
     return kept
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lab.config import build
+from lab.config import build, deciding
 from lab.core import another
 from lab.errors import UserError, invalid
 from lab.evaluation import Evaluation
@@ -58,6 +58,7 @@ def refuse(config: dict[str, Any], engine: Engine) -> None:
         (config["plan"]["stack"] is True, "plan.stack=true", "leave it out"),
         (config["clip"] is not None, f"clip={config['clip']}", "expected null"),
         (config["reset_optimizer"], "reset_optimizer=true", "expected false"),
+        ("schedule" in deciding(config), "schedule", "it takes the optimiser's rate as it is; expected the constant one"),
         (precision != "32", f"trainer.precision={precision}", "expected 32"),
         (config["evaluation"]["loss"], "evaluation.loss=true", "what it answers with need not be logits; leave it out"),
         (config["checkpoint"]["every"] is not None, "checkpoint.every", "a killed run repeats a member; leave it out"),

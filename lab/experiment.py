@@ -17,7 +17,7 @@ import yaml
 from lab import config as configuration
 from lab import engine as engines
 from lab.company import refuse_rivals
-from lab.config import build, check, deciding, digest, seeds_of, sources
+from lab.config import NOT_IN_DIGEST, build, check, deciding, digest, seeds_of, sources
 from lab.core import core
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
@@ -29,6 +29,7 @@ from lab.progress import Progress
 from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
 from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
+from lab.schedules import Curve
 from lab.stream import Budget, Course
 from lab.training import finished, results_of, train, trainer_of
 from lab.workers import locked, side_by_side
@@ -82,6 +83,7 @@ class Experiment:
         if not isinstance(tried, StackedOptimizer):
             expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
             raise invalid("optimizer._target_", self.config["optimizer"]["_target_"], expected)
+        self.course(list(range(len(self.seeds))), LONGEST_BLOCK)
         if self.engine:
             engines.try_out(self)
         trainer_of(self._trainer_options, [])
@@ -173,7 +175,8 @@ class Experiment:
         kept["environment"] = _without_places(kept["environment"])
         kept["precision"] = str(self.config["trainer"]["precision"])
         kept["callbacks"] = self.config["trainer"]["callbacks"] or {}  # they may change what is trained
-        return digest(yaml.safe_dump(kept, sort_keys=True), self.environment.data.digest, *sources(self.config))
+        code = sources({key: node for key, node in self.config.items() if key in kept or key in NOT_IN_DIGEST})
+        return digest(yaml.safe_dump(kept, sort_keys=True), self.environment.data.digest, *code)
 
     @property
     def folder(self) -> Path:
@@ -194,8 +197,14 @@ class Experiment:
         return Course(
             [self.streams[m] for m in members], [seeds[m] for m in members], budget, block,
             self.config["evaluation"]["every"], self.config["checkpoint"]["every"], self.config["trainer"]["max_steps"],
-            self.streams,
+            self.streams, self.schedule(members),
         )  # fmt: skip
+
+    def schedule(self, members: list[int]) -> Curve:
+        curve = build("schedule", _of_members(self.config["schedule"], members, len(self.seeds)))
+        if not isinstance(curve, Curve):
+            raise invalid("schedule._target_", self.config["schedule"]["_target_"], "a lab.schedules.Curve")
+        return curve
 
     def learner(self, members: list[int], plan: Plan) -> ContinualLearner:
         """The learner of some of the members (positions in ``seeds``)."""
@@ -319,9 +328,9 @@ def _without_places(node: Any) -> Any:
     return {key: _without_places(value) for key, value in node.items() if key not in ("dir", "download", "path")}
 
 
-def _of_members(optimizer: dict, members: list[int], count: int) -> dict:
-    """An optimiser's node with lists of one value a member cut down to some members."""
-    return {k: [v[m] for m in members] if isinstance(v, list) and len(v) == count else v for k, v in optimizer.items()}
+def _of_members(node: dict, members: list[int], count: int) -> dict:
+    """A node with lists of one value a member cut down to some members."""
+    return {k: [v[m] for m in members] if isinstance(v, list) and len(v) == count else v for k, v in node.items()}
 
 
 def _commit() -> str | None:

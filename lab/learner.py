@@ -189,7 +189,7 @@ class ContinualLearner(Services, LightningModule):
         roots = [losses, *(term for term in terms if term.requires_grad)]
         torch.autograd.backward(roots, [shares, *map(torch.ones_like, roots[1:])])
         self._change_gradients(batch)
-        self.optimizer.active = work.active
+        self.optimizer.active, self.optimizer.rate = work.active, work.rate
         optimizer_step()
         self.optimizer.zero_grad()
         if self._with["after_step"] or self.prequential:

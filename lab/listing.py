@@ -19,6 +19,7 @@ TITLES = {
     "strategy": "strategies",
     "network": "networks",
     "optimizer": "optimisers",
+    "schedule": "schedules",
     "tracking": "tracking",
     "experiment": "experiments",
 }

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lab.protocols import Phase, Stream, generator
+from lab.schedules import Curve, Rates
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Block:
     ends: bool
     evaluate: bool
     checkpoint: bool
+    rates: Tensor | None = None
+    """float64 ``[steps, M]``: what each member's learning rate is multiplied by, where members differ."""
+    rate: tuple[float, ...] | None = None
+    """The same for each step, where all members are alike; without either it is 1."""
 
     def __len__(self) -> int:
         return len(self.everyone)
@@ -58,12 +63,18 @@ class Block:
     def stop(self) -> int:
         return self.start + len(self)
 
+    def rate_of(self, step: int) -> float | Tensor:
+        """What learning rates are multiplied by in one of its steps: a number, or float64 ``[M]``."""
+        if self.rate is not None:
+            return self.rate[step]
+        return 1.0 if self.rates is None else self.rates[step]
+
     def to(self, device: torch.device) -> Block:
         return self.through(lambda tensor: tensor.to(device, non_blocking=True))
 
     def through(self, convert: Callable[[Tensor], Tensor]) -> Block:
         """The block with its tensors put through ``convert``."""
-        tensors = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active")}
+        tensors = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active", "rates")}
         return replace(self, **{name: None if tensor is None else convert(tensor) for name, tensor in tensors.items()})
 
 
@@ -88,6 +99,9 @@ class Course:
 
     Args:
         company: the streams of all members of the run, where some are in other processes: all keep the same steps.
+        schedule: what learning rates are multiplied by over time; None for 1.
+    Raises:
+        UserError: the schedule does not fit these steps.
     """
 
     def __init__(
@@ -100,12 +114,14 @@ class Course:
         checkpoint_every: int | None = None,
         max_steps: int | None = None,
         company: list[Stream] | None = None,
+        schedule: Curve | None = None,
     ):
         self.streams, self.seeds, self.budget, self.block = streams, seeds, budget, block
         self.every = {"evaluate": evaluate_every, "checkpoint": checkpoint_every, "stop": max_steps}
         # [phase][member]: steps of that member; the phase lasts until the longest is done.
         count = range(len(streams[0].phases))
         self.lengths = [[budget.steps_for(s.phases[k]) for s in streams] for k in count]
+        self.rates = Rates(schedule, self.lengths) if schedule else None
         lasting = [max(budget.steps_for(s.phases[k]) for s in company or streams) for k in count]
         self.ends = torch.tensor(lasting).cumsum(0).tolist()
         self.spans = list(self.cut())
@@ -251,8 +267,15 @@ class Blocks:
         return Block(
             span.start, span.phase, examples, tasks, None if valid.all() else valid.float(), active,
             tuple(active.all(1).tolist()), tuple(valid.flatten(1).all(1).tolist()),
-            span.begins, span.ends, span.evaluate, span.checkpoint,
+            span.begins, span.ends, span.evaluate, span.checkpoint, *self._rates(span),
         )  # fmt: skip
+
+    def _rates(self, span: Span) -> tuple[Tensor | None, tuple[float, ...] | None]:
+        """A block's ``rates``, or its ``rate`` where all members are alike."""
+        rates = self.course.rates.at(span.phase, span.first, span.length) if self.course.rates else None
+        if rates is None or not bool((rates == rates[:, :1]).all()):
+            return rates, None
+        return None, tuple(rates[:, 0].tolist())
 
 
 class StreamDataModule(LightningDataModule):

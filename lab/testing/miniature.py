@@ -29,6 +29,7 @@ from lab.protocols import (
     whole,
 )
 from lab.reader import Reader
+from lab.schedules import Curve
 from lab.stream import Blocks, Budget, Course
 
 CLASSES_A_TASK = 2
@@ -93,6 +94,7 @@ def small_learner(
     block: int = 4,
     curves: int | None = None,
     samples: int = 500,
+    schedule: Curve | None = None,
     **options,
 ) -> ContinualLearner:
     """A learner put together by hand; ``options`` are those of :class:`ContinualLearner`."""
@@ -100,7 +102,7 @@ def small_learner(
     streams = [environment.stream(seed) for seed in seeds]
     for strategy in strategies:
         streams = [strategy.rewrite(stream, environment.data, seed) for stream, seed in zip(streams, seeds, strict=True)]
-    course = Course(streams, seeds, budget or Budget(4), block, curves)
+    course = Course(streams, seeds, budget or Budget(4), block, curves, schedule=schedule)
     population = Population(make, seeds, stack, dtype)
     reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds, samples=samples)
     made = (population, list(strategies), optimizer(population.leaves), reader, course, evaluation, seeds)
