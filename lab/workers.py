@@ -101,16 +101,17 @@ def die_with_parent() -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run directory, made if need be, against other processes."""
+def locked(folder: Path, name: str = ".lock", wait: bool = False) -> Iterator[None]:
+    """Hold a run directory, made if need be, against other processes, or what else a lock of this name in it stands for;
+    ``wait`` until another process is done with it, instead of an error."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        file = (folder / name).open("w")
     except OSError as error:
         raise UserError(f"paths.runs: {folder} cannot be written ({error.strerror})") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UserError(f"{folder}: another process is at work on this run") from None
         yield

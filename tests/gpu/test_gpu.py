@@ -11,8 +11,10 @@ from lab.progress import Progress
 from lab.protocols import Strategy
 from lab.results import load
 from lab.run import composed
+from lab.scores import Reference, reference
 from lab.stream import Blocks
 from lab.testing import Subject, shipped
+from lab.testing.miniature import blobs
 from lab.training import checkpoints
 
 pytestmark = [
@@ -91,3 +93,10 @@ def test_every_precision_learns(precision, tmp_path):
     experiment = Experiment(config(*words, runs=str(tmp_path)))
     experiment.run(Progress("", show=False))
     assert (load(experiment.folder).metrics["accuracy"] > 0.3).all()
+
+
+def test_reference_scores_are_the_cpus(tmp_path):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    data, network = blobs(4, 10), {"_target_": "lab.networks.MLP", "width": 16, "depth": 1}
+    given = (data, network, Reference(folds=3, batch_size=13), 0, torch.arange(40), tmp_path)
+    torch.testing.assert_close(reference(*given, "cuda"), reference(*given), rtol=1e-3, atol=1e-4)
