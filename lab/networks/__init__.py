@@ -5,5 +5,6 @@ from lab.networks.dropout import Dropout
 from lab.networks.mlp import MLP
 from lab.networks.resnet import SlimResNet18
 from lab.networks.tagger import Tagger
+from lab.networks.transformer import Transformer
 
-__all__ = ["CNN", "MLP", "Dropout", "SlimResNet18", "Tagger"]
+__all__ = ["CNN", "MLP", "Dropout", "SlimResNet18", "Tagger", "Transformer"]

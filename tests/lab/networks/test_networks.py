@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 
 from lab.errors import UserError
-from lab.networks import CNN, MLP, Dropout, SlimResNet18, Tagger
+from lab.networks import CNN, MLP, Dropout, SlimResNet18, Tagger, Transformer
 from lab.networks.norm import normalisation
 from lab.optimizers import SGD
 from lab.population import Population, why_not_stacked
@@ -24,12 +24,13 @@ MAKERS = {
     "resnet_batch": partial(SlimResNet18, IMAGE, 5, filters=2),
     "resnet_group": partial(SlimResNet18, IMAGE, 5, filters=2, norm="group"),
     "tagger": partial(Tagger, (7,), 5, vocabulary=20, width=6, window=3),
+    "transformer": partial(Transformer, (7,), 20, width=8, depth=2, heads=2),
 }
 
 
 def inputs_for(name, members, batch=6, seed=0, dtype=torch.float32):
     draw = torch.Generator().manual_seed(seed)
-    if name == "tagger":
+    if name in ("tagger", "transformer"):
         return torch.randint(0, 20, (members, batch, 7), generator=draw)
     return torch.randn(members, batch, *IMAGE, generator=draw, dtype=dtype)
 
