@@ -115,6 +115,14 @@ def test_wrong_answers_are_the_other_units_of_the_task():
     assert (slots[[0, 2]] == -1).all()
 
 
+def test_tasks_of_three_and_of_four_classes_have_all_wrong_answers_alike(make):
+    graded = Graded(Split(make(7), 2), "label")
+    for task in graded.stream(3).tasks:
+        counts = [units.unique(return_counts=True)[1] for units in task.labels[7:].view(7, -1) if units[0] >= 0]
+        assert all(len(count.unique()) == 1 for count in counts)
+        assert {len(count) for count in counts} == {len(task.labels[:7].unique()) - 2}
+
+
 @pytest.mark.parametrize("scenario", ["class", "task", "domain"])
 def test_where_members_split_classes_otherwise_a_wrong_label_is_still_of_its_task(make, scenario):
     source = make(6, examples=100)
@@ -177,7 +185,7 @@ def test_pixels_are_replaced_as_often_as_quality_says(make):
     for strength, rows in by_strength(graded):
         values = graded.data.train.inputs[rows].flatten()
         assert rate(int((values > 0).sum()), len(values), strength * 255 / 256)
-        assert stats.chisquare(torch.bincount(values[values > 0].long())[1:].numpy()).pvalue > 1e-3
+        assert stats.chisquare(torch.bincount(values[values > 0].long(), minlength=256)[1:].numpy()).pvalue > 1e-3
     quality = graded.data.train.quality
     assert sorted(round(q, 5) for q in quality.unique().tolist()) == [0.2, 0.6]
 
@@ -217,8 +225,12 @@ def test_several_kinds_meet_the_same_examples_at_the_same_level(make):
     expected = {1.0: 100, 0.6 / 2: 50, 0.2 / 3: 50}  # (1 - .4) / (1 + 1), (1 - .8) / (1 + 2)
     found = dict(zip(*(part.tolist() for part in both.train.quality.unique(return_counts=True)), strict=True))
     assert {round(quality, 6): count for quality, count in found.items()} == {round(q, 6): n for q, n in expected.items()}
-    blur = Graded(Stationary(source), "blur", 0.5, 2.0, levels=2).data
-    assert torch.equal(both.train.inputs, blur.train.inputs)
+    blur = Graded(Stationary(source), "blur", 0.5, 2.0, levels=2).data.train
+    assert torch.equal(both.train.inputs, blur.inputs)
+    then = Graded(Stationary(source), ["blur", "pixel"], 0.5, [2.0, 0.2], levels=2).data.train
+    rows = (1 / blur.quality - 1).round() == 2  # there a fifth of the pixels of the blurred images is replaced
+    changed = (then.inputs != blur.inputs)[rows]
+    assert rate(int(changed.sum()), changed.numel(), 0.2 * 255 / 256)
 
 
 def test_a_quality_that_is_there_is_multiplied(make):
