@@ -28,6 +28,8 @@ NEWER_OPTIONS: dict[str, Any] = {
     "evaluation.criterion": 0.8,
     "evaluation.at_most": None,
     "evaluation.loss": False,
+    "averaging": {"_target_": "lab.averaging.Averaging"},
+    "order": {"_target_": "lab.order.Uniform"},
     "schedule": {"_target_": "lab.schedules.Schedule"} | CONSTANT,
 }
 """Options and sections that came after the first runs, with the value at which a run is what it was without them: there they
@@ -249,12 +251,12 @@ def flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def of_each_member(config: dict[str, Any], count: int) -> dict[str, list[Any]]:
-    """Settings of optimiser, schedule and strategies that list one value for each of ``count`` members, by dotted key.
+    """Settings of optimiser, schedule, averaging and strategies that list a value for each of ``count`` members, by dotted key.
 
     >>> of_each_member({"optimizer": {"lr": [0.1, 0.2]}, "strategy": {"ewc": {"strength": [1, 2], "factor": 0.5}}}, 2)
     {'optimizer.lr': [0.1, 0.2], 'strategy.ewc.strength': [1, 2]}
     """
-    nodes = {section: config.get(section) or {} for section in ("optimizer", "schedule")}
+    nodes = {section: config.get(section) or {} for section in ("optimizer", "schedule", "averaging")}
     nodes |= {f"strategy.{name}": node or {} for name, node in (config.get("strategy") or {}).items()}
     listed = {f"{prefix}.{key}": value for prefix, node in nodes.items() for key, value in node.items()}
     return {key: value for key, value in listed.items() if isinstance(value, list) and len(value) == count}

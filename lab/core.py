@@ -14,9 +14,9 @@ from pathlib import Path
 from lab.config import digest
 
 CORE = (
-    "ahead", "answering", "batch", "encounters", "engine", "evaluation", "experiment", "fisher", "flat", "lags", "learner",
-    "member", "memory", "metrics", "per_sample", "population", "protocols", "quadratic", "reader", "schedules", "scores",
-    "seeding", "services", "snapshot", "stream", "tracing", "training",
+    "ahead", "answering", "arranging", "averaging", "batch", "encounters", "engine", "evaluation", "experiment", "fisher",
+    "flat", "lags", "learner", "member", "memory", "metrics", "order", "per_sample", "population", "protocols", "quadratic",
+    "reader", "schedules", "scores", "seeding", "services", "snapshot", "stream", "tracing", "training",
 )  # fmt: skip
 """Modules and packages of `lab` that decide what is trained, and what is measured of it."""
 

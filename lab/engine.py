@@ -58,6 +58,8 @@ def refuse(config: dict[str, Any], engine: Engine) -> None:
         (config["plan"]["stack"] is True, "plan.stack=true", "leave it out"),
         (config["clip"] is not None, f"clip={config['clip']}", "expected null"),
         (config["reset_optimizer"], "reset_optimizer=true", "expected false"),
+        ("order" in deciding(config), "order", "it takes the data as they come; expected order=uniform"),
+        ("averaging" in deciding(config), "averaging", "no step of it is seen; expected averaging=none"),
         ("schedule" in deciding(config), "schedule", "it takes the optimiser's rate as it is; expected the constant one"),
         (precision != "32", f"trainer.precision={precision}", "expected 32"),
         (config["evaluation"]["loss"], "evaluation.loss=true", "what it answers with need not be logits; leave it out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,14 @@ class Evaluation(nn.Module):
         self.register_buffer("met", torch.stack([tasks for _, tasks in since]) <= phases, persistent=False)
         # Class-incremental, a task has no accuracy before its classes are met: [P + 1][T], whether some member has met them.
         self._measurable = (self.met.any(1) | torch.tensor(self.scenario != "class")).tolist()
+
+    def twin(self) -> Evaluation:
+        """Another one, empty, that measures on the same examples: for other weights of the same learner."""
+        made = copy.copy(self)
+        made._buffers, made._modules = dict(self._buffers), dict(self._modules)
+        for name in ("accuracy", "accuracy_without_task", "loss", "curves"):
+            made._buffers[name] = None if self._buffers[name] is None else torch.full_like(self._buffers[name], NAN)
+        return made
 
     @torch.no_grad()
     def after_phase(self, learner: ContinualLearner, phase: int) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 import yaml
 
+from lab import arranging
 from lab import config as configuration
 from lab import engine as engines
+from lab.averaging import Averaging
 from lab.company import refuse_rivals
 from lab.config import NOT_IN_DIGEST, build, check, deciding, digest, seeds_of, sources
 from lab.core import core
@@ -23,6 +25,7 @@ from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner, overrides
 from lab.optimizers import StackedOptimizer
+from lab.order import Uniform
 from lab.plan import LONGEST_BLOCK, Plan, settle, settled, why_in_turn
 from lab.population import Population
 from lab.progress import Progress
@@ -51,10 +54,14 @@ class Experiment:
         if self.engine:
             engines.refuse(self.config, self.engine)
         self._refuse_loss()
+        self.order: Uniform = build("order", self.config["order"])
+        if not isinstance(self.order, Uniform):
+            raise invalid("order._target_", self.config["order"]["_target_"], "a lab.order.Uniform")
         self.environment: Environment = build("environment", self.config["environment"])
         if not (isinstance(getattr(self.environment, "data", None), Data) and hasattr(self.environment, "stream")):
             target = self.config["environment"]["_target_"]
             raise invalid("environment._target_", target, "an environment: `data`, and `stream(seed)`; see lab.protocols")
+        arranging.check(self.order, self.environment.data)
         self.streams = [self._stream(seed) for seed in self.seeds_for("stream")]
         accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
         if accelerator == "gpu" and not torch.cuda.is_available():
@@ -83,10 +90,19 @@ class Experiment:
         if not isinstance(tried, StackedOptimizer):
             expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
             raise invalid("optimizer._target_", self.config["optimizer"]["_target_"], expected)
-        self.course(list(range(len(self.seeds))), LONGEST_BLOCK)
+        everyone = list(range(len(self.seeds)))
+        course = self._course(self.streams, None, everyone, LONGEST_BLOCK)
+        self._try_averaging(self.averaging(everyone), course)
         if self.engine:
             engines.try_out(self)
         trainer_of(self._trainer_options, [])
+
+    def _try_averaging(self, averaging: Averaging, course: Course) -> None:
+        averaging.check(course)
+        for name, strategy in zip(self.config["strategy"], self.strategies(), strict=True):
+            if averaging.averages and not self.engine and overrides(strategy, "predict"):
+                told = f"strategy={name} answers by what it keeps of the weights as they are; expected averaging=none"
+                raise UserError(f"averaging: {told}")
 
     def _try_strategies(self) -> None:
         """Set the strategies up for the first member: what they refuse only there is to leave no run directory.
@@ -104,7 +120,9 @@ class Experiment:
         return self.seeds if given is None else [configuration.whole(f"seed_for.{purpose}", given, 0)] * len(self.seeds)
 
     def _stream(self, seed: int) -> Stream:
-        stream = self.environment.stream(seed)
+        stream = self.order.unbounded(self.environment.stream(seed))
+        none = "this environment announces no boundaries"
+        none = "order.over=stream leaves no boundaries" if self.config["order"].get("over") == "stream" else none
         for strategy in self.strategies():
             kind = strategy.title
             if stream.scenario not in strategy.scenarios:
@@ -115,11 +133,11 @@ class Experiment:
                     f"environment.source={name}: {kind} needs one class label an example, and these have one a token"
                 )
             if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
-                raise UserError(f"strategy: {kind} must be told when a task ends, and this environment announces no boundaries")
+                raise UserError(f"strategy: {kind} must be told when a task ends, and {none}")
             strategy.check(stream, self.environment.data)
             stream = strategy.rewrite(stream, self.environment.data, seed)
         if self.config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
-            raise UserError("reset_optimizer=true: this environment announces no boundaries at which to reset")
+            raise UserError(f"reset_optimizer=true: {none} at which to reset")
         if (stream.prequential or stream.one_pass) and (self.config["epochs"], self.config["steps"]) != (1, None):
             given = f"epochs={self.config['epochs']}, steps={self.config['steps']}"
             raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
@@ -173,6 +191,8 @@ class Experiment:
         """The cell: everything that decides the numbers, without seeds, paths, tracking, progress and hardware."""
         kept = deciding(self.config)
         kept["environment"] = _without_places(kept["environment"])
+        if content := arranging.content(self.order, self.environment.data):
+            kept["order"] = kept["order"] | {"score": content}
         kept["precision"] = str(self.config["trainer"]["precision"])
         kept["callbacks"] = self.config["trainer"]["callbacks"] or {}  # they may change what is trained
         code = sources({key: node for key, node in self.config.items() if key in kept or key in NOT_IN_DIGEST})
@@ -191,14 +211,30 @@ class Experiment:
 
     # --- its parts ----------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def arranged(self) -> tuple[list[Stream], list[Uniform]]:
+        """The members' streams in order, and the orders of their samples; for these, reference learners may be trained."""
+        folder = Path(self.config["paths"]["runs"]).expanduser()
+        rest = (self.environment.data, self.config["network"], folder, self.device)
+        return arranging.arranged(self.order, self.streams, self.seeds_for("order"), *rest)
+
     def course(self, members: list[int], block: int) -> Course:
+        return self._course(*self.arranged, members, block)
+
+    def _course(self, streams: list[Stream], orders: list[Uniform] | None, members: list[int], block: int) -> Course:
         budget = Budget(self.config["batch_size"], self.config["epochs"], self.config["steps"])
         seeds = self.seeds_for("order")
         return Course(
-            [self.streams[m] for m in members], [seeds[m] for m in members], budget, block,
+            [streams[m] for m in members], [seeds[m] for m in members], budget, block,
             self.config["evaluation"]["every"], self.config["checkpoint"]["every"], self.config["trainer"]["max_steps"],
-            self.streams, self.schedule(members),
+            streams, self.schedule(members), orders and [orders[m] for m in members],
         )  # fmt: skip
+
+    def averaging(self, members: list[int]) -> Averaging:
+        averaging = build("averaging", _of_members(self.config["averaging"], members, len(self.seeds)))
+        if not isinstance(averaging, Averaging):
+            raise invalid("averaging._target_", self.config["averaging"]["_target_"], "a lab.averaging.Averaging")
+        return averaging
 
     def schedule(self, members: list[int]) -> Curve:
         curve = build("schedule", _of_members(self.config["schedule"], members, len(self.seeds)))
@@ -216,8 +252,8 @@ class Experiment:
         reader = Reader(self.environment.data, course.streams)
         rest = (self.config["outputs"], self.config["clip"], self.config["reset_optimizer"])
         strategies = self.strategies()
-        places = (members, len(self.seeds))
-        return ContinualLearner(population, strategies, optimizer, reader, course, evaluation, own, *rest, places)
+        places, averaging = (members, len(self.seeds)), self.averaging(members)
+        return ContinualLearner(population, strategies, optimizer, reader, course, evaluation, own, *rest, places, averaging)
 
     @property
     def _wish(self) -> dict[str, Any]:
@@ -273,6 +309,9 @@ class Experiment:
             told = strategy.announcement(len(self.seeds), parameters, size)
             if told:
                 print(f"lab: {told}", file=sys.stderr)
+        told = self.averaging(list(range(len(self.seeds)))).announcement(len(self.seeds), parameters, size)
+        if told:
+            print(f"lab: {told}", file=sys.stderr)
 
     @property
     def _incomplete(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from lab.ahead import Work, works
 from lab.answering import among, answered, score_before
+from lab.averaging import Averaging
 from lab.encounters import Encounters
 from lab.evaluation import Evaluation
 from lab.optimizers import StackedOptimizer, clip_by_member
@@ -40,6 +42,7 @@ class ContinualLearner(Services, LightningModule):
         clip: the largest norm of each member's gradient.
         reset_optimizer: forget momentum and counts when a task begins.
         places: of the members among all of the run, and how many those are; None where these are all.
+        averaging: of weights over time, evaluated in place of the weights as they are; None for none.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class ContinualLearner(Services, LightningModule):
         clip: float | None = None,
         reset_optimizer: bool = False,
         places: tuple[list[int], int] | None = None,
+        averaging: Averaging | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -79,6 +83,9 @@ class ContinualLearner(Services, LightningModule):
         self._frozen: Tensor | None = None
         self._look_for_diverged = True
         self.activations: dict[str, Tensor] = {}
+        self.averaging = averaging or Averaging()
+        self.averaging.setup(population, course)
+        self.beside = nn.ModuleDict({kind: evaluation.twin() for kind in self.averaging.beside})
         for strategy in strategies:
             strategy.setup(self)
         self._with = self._hooked()
@@ -136,6 +143,7 @@ class ContinualLearner(Services, LightningModule):
         self._with = self._hooked()
 
     def begin(self, phase: int) -> None:
+        self.averaging.begin()
         if self.course.phases[phase].announced:
             if self.reset_optimizer:
                 self.optimizer.reset()
@@ -154,16 +162,31 @@ class ContinualLearner(Services, LightningModule):
         self.population.eval()
         if phase is not None:
             self._note_diverged(~self.population.finite(), step)
-            self.evaluation.after_phase(self, phase)
-        if curves or (step == 0 and self.evaluation.steps):
-            self.evaluation.within_phase(self, step)
+        averaged = self.averaging.begun(step)
+        with self.averaging.in_place(self.population, None) if averaged else nullcontext():
+            self._evaluate(self.evaluation, step, phase, curves)
+        for kind, evaluation in self.beside.items():
+            if not averaged:
+                evaluation.load_state_dict(self.evaluation.state_dict())
+            else:
+                with self.averaging.in_place(self.population, kind):
+                    self._evaluate(evaluation, step, phase, curves)
         self.population.train()
+
+    def _evaluate(self, evaluation: Evaluation, step: int, phase: int | None, curves: bool) -> None:
+        if phase is not None:
+            evaluation.after_phase(self, phase)
+        if curves or (step == 0 and evaluation.steps):
+            evaluation.within_phase(self, step)
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
     def advance(self, block: Block, optimizer_step: Callable[[], None]) -> None:
         """Take all steps of a block."""
-        losses = [self.step(work, optimizer_step) for work in works(self, block, self._frozen)]
+        losses = []
+        for number, work in enumerate(works(self, block, self._frozen), block.start + 1):
+            losses.append(self.step(work, optimizer_step))
+            self.averaging.after_step(self.population, number)
         self._note_losses(torch.stack(losses), block.start + 1)
         self.clock = self.clock.clone()  # no longer a part of the block's
 

@@ -19,7 +19,10 @@ TITLES = {
     "strategy": "strategies",
     "network": "networks",
     "optimizer": "optimisers",
-    "schedule": "schedules",
+    "order": "orders of the data",
+    "schedule": "schedules of the learning rate",
+    "averaging": "averages of the weights",
+    "co_schedule": "orders, schedules and averages together",
     "tracking": "tracking",
     "experiment": "experiments",
 }

@@ -72,7 +72,7 @@ class Member:
         self._predict, self._measuring, self.needs_task = None, False, False
         self._phase, self._own = -1, 0
         # As `results_of` reads them of a learner.
-        self.seeds, self.members, self.strategies, self.encounters = [seed], 1, [], None
+        self.seeds, self.members, self.strategies, self.encounters, self.beside = [seed], 1, [], None, {}
         self.diverged_at = torch.full((1,), -1)
         self.prequential = self.stream.prequential
         self.right_before, self.met_before = torch.zeros(2, 1, len(self.stream.tasks))
@@ -112,7 +112,7 @@ class Member:
         if count is not None and count != len(met.examples):
             met = replace(met, examples=torch.arange(count), tasks=torch.zeros(count, dtype=torch.int64), ordered=False)
         steps = budget.steps_for(met) // self.epochs
-        order = Order(_with_phase(self.stream, phase, met), self.course.seeds[0], budget)
+        order = Order(_with_phase(self.stream, phase, met), self.course.seeds[0], budget, self.course.orders[0])
         chosen, valid = order.take(phase, epoch * steps, steps)
         split = (values.split(budget.batch_size) for values in (chosen, valid))
         return [batch[own].tolist() for batch, own in zip(*split, strict=True)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from lab.core import together
 from lab.errors import UserError
-from lab.metrics import CRITERION, measure
+from lab.metrics import CRITERION, beside_name, measure
 
 FORMAT = 1
 """Of the file; an older lab cannot read a newer one's."""
@@ -56,15 +56,25 @@ class Results:
     ``shown`` by the stream and ``rehearsed`` from memories, int ``[M, P, T]`` each; None where another library trained."""
     loss: np.ndarray | None = None
     """``[M, T + 1, T]``: the mean cross-entropy, in nats, of a label; only where `evaluation.loss` asks for it."""
+    beside: dict[str, dict[str, np.ndarray | None]] = field(default_factory=dict)
+    """What other averages of the weights get (``raw``: the weights as they are), where `averaging` makes one that stands for
+    the run: ``accuracy``, ``accuracy_without_task``, ``loss`` and ``curves``, of the shapes above, or None."""
     format: int = FORMAT
 
     def __post_init__(self):
         if not self.metrics:
             criterion = self.config.get("evaluation", {}).get("criterion", CRITERION)
             self.metrics, self.undefined = measure(self.accuracy, self.curves, self.diverged, criterion)
+            for kind, other in self.beside.items():
+                curves = self.curves and self.curves | {"accuracy": other["curves"]}
+                metrics, undefined = measure(other["accuracy"], curves, self.diverged, criterion)
+                self.metrics |= {beside_name(name, kind): values for name, values in metrics.items()}
+                self.undefined |= {beside_name(name, kind): why for name, why in undefined.items()}
             final_loss = None if self.loss is None else self.loss[:, -1]
-            beside = {"online_accuracy": self.online_accuracy, "online_baseline": self.online_baseline, "loss": final_loss}
-            for name, of_tasks in beside.items():
+            others = {"online_accuracy": self.online_accuracy, "online_baseline": self.online_baseline, "loss": final_loss}
+            losses = {kind: other["loss"] for kind, other in self.beside.items() if other["loss"] is not None}
+            others |= {beside_name("loss", kind): loss[:, -1] for kind, loss in losses.items()}
+            for name, of_tasks in others.items():
                 if of_tasks is not None:
                     lost = np.array([step is not None for step in self.diverged])
                     self.metrics[name] = np.where(lost, np.nan, of_tasks.mean(1))
@@ -85,6 +95,10 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
         _joint_cost(parts, order), together([p.accuracy_without_task for p in parts]),
         together([p.online_accuracy for p in parts]), together([p.online_baseline for p in parts]), _joint_provenance(parts),
         loss=together([p.loss for p in parts]),
+        beside={
+            kind: {name: together([p.beside[kind][name] for p in parts]) for name in other}
+            for kind, other in parts[0].beside.items()
+        },
     )  # fmt: skip
     for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
         if all(name in part.metrics for part in parts):
@@ -133,10 +147,17 @@ def save(results: Results, folder: Path) -> Path:
             arrays["curves"], content["curves"]["accuracy"] = results.curves["accuracy"], "accuracy.npz"
         for what in ENCOUNTERED if results.encounters else ():
             arrays[what], content["encounters"][what] = results.encounters[what], "accuracy.npz"
+        for kind, name, array in _of_beside(results.beside):
+            arrays[f"{kind}/{name}"], content["beside"][kind][name] = array, "accuracy.npz"
         write_whole(folder / "accuracy.npz", lambda file: np.savez_compressed(file, **arrays))
     text = json.dumps(_plain(content), allow_nan=False)
     write_whole(folder / "results.json", lambda file: file.write(text.encode()))
     return folder / "results.json"
+
+
+def _of_beside(beside: dict[str, dict[str, Any]]) -> list[tuple[str, str, Any]]:
+    """Kind, name and array of all that there is beside."""
+    return [(kind, name, given) for kind, other in beside.items() for name, given in other.items() if given is not None]
 
 
 def load(folder: Path) -> Results:
@@ -153,9 +174,13 @@ def load(folder: Path) -> Results:
                     content["curves"]["accuracy"] = arrays["curves"]
                 if content.get("encounters"):
                     content["encounters"] |= {what: arrays[what] for what in ENCOUNTERED}
+                for kind, name, _ in _of_beside(content.get("beside", {})):
+                    content["beside"][kind][name] = arrays[f"{kind}/{name}"]
         for name in (*OVER_PAIRS, "online_accuracy", "online_baseline"):
             given = content.get(name)  # newer fields are absent from older files
             content[name] = None if given is None else np.array(given, dtype=float)
+        for kind, name, given in _of_beside(content.get("beside", {})):
+            content["beside"][kind][name] = np.array(given, dtype=float)
         if content["curves"]:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
         if content.get("encounters"):

@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from lab.protocols import Phase, Stream, generator
+from lab.order import Uniform
+from lab.protocols import Phase, Stream
 from lab.schedules import Curve, Rates
 
 
@@ -100,6 +101,7 @@ class Course:
     Args:
         company: the streams of all members of the run, where some are in other processes: all keep the same steps.
         schedule: what learning rates are multiplied by over time; None for 1.
+        orders: in which each member meets the examples of a phase; None for at random.
     Raises:
         UserError: the schedule does not fit these steps.
     """
@@ -115,8 +117,10 @@ class Course:
         max_steps: int | None = None,
         company: list[Stream] | None = None,
         schedule: Curve | None = None,
+        orders: list[Uniform] | None = None,
     ):
         self.streams, self.seeds, self.budget, self.block = streams, seeds, budget, block
+        self.orders = orders or [Uniform()] * len(streams)
         self.every = {"evaluate": evaluate_every, "checkpoint": checkpoint_every, "stop": max_steps}
         # [phase][member]: steps of that member; the phase lasts until the longest is done.
         count = range(len(streams[0].phases))
@@ -152,11 +156,12 @@ class Course:
 
     def samples(self, member: int) -> int:
         """How many samples of the stream one member is trained on in the whole run."""
-        total = 0
-        for phase, lengths in zip(self.streams[member].phases, self.lengths, strict=True):
-            exact = self.budget.steps is None
-            total += self.budget.epochs * len(phase.examples) if exact else lengths[member] * self.budget.batch_size
-        return total
+        return sum(self._samples_of(member, number) for number in range(len(self.phases)))
+
+    def _samples_of(self, member: int, number: int) -> int:
+        if self.budget.steps is None and not self.orders[member].draws(self.streams[member], number):
+            return self.budget.epochs * len(self.streams[member].phases[number].examples)
+        return self.lengths[number][member] * self.budget.batch_size
 
     def cut(self, start: int = 0) -> Iterator[Span]:
         """The blocks from step ``start`` on."""
@@ -180,40 +185,39 @@ class Course:
 
 
 class Order:
-    """The order in which one member meets the examples of its phases, from its seed."""
+    """The samples of one member's steps, in the order in which they are met."""
 
-    def __init__(self, stream: Stream, seed: int, budget: Budget):
-        self.stream, self.seed, self.budget = stream, seed, budget
+    def __init__(self, stream: Stream, seed: int, budget: Budget, by: Uniform):
+        self.stream, self.seed, self.budget, self.by = stream, seed, budget, by
         self._epoch: tuple[int, int] | None = None
 
     def take(self, phase: int, first: int, count: int) -> tuple[Tensor, Tensor]:
         """The samples of ``count`` steps from step ``first`` of a phase on: positions into the phase's examples
         ``[count * B]`` and whether each is a sample of its own (False: padding of an epoch's last batch).
 
-        A budget in steps runs through one shuffled order after the other; in epochs, each epoch's last batch is filled up
-        with samples of the same epoch, so that batches keep their width whatever the company.
+        A budget in steps runs through one order after the other; in epochs, each epoch's last batch is filled up with samples
+        of the same epoch, so that batches keep their width whatever the company.
         """
         width, n = self.budget.batch_size, len(self.stream.phases[phase].examples)
         length = n if self.budget.steps is not None else -(-n // width) * width
         position, stop = first * width, (first + count) * width
+        of = self.budget.steps_for(self.stream.phases[phase]) * width
+        drawn = self.by.drawn(self.stream, phase, torch.arange(position, stop), of, self.seed)
+        if drawn is not None:
+            return drawn, torch.ones_like(drawn, dtype=torch.bool)
         chosen, valid = [], []
         while position < stop:
             epoch, offset = divmod(position, length)
             places = torch.arange(offset, min(length, offset + stop - position))
-            chosen.append(self._shuffled(phase, epoch)[places % n])
+            chosen.append(self._pass(phase, epoch)[places % n])
             valid.append(places < n)
             position += len(places)
         return torch.cat(chosen), torch.cat(valid)
 
-    def _shuffled(self, phase: int, epoch: int) -> Tensor:
+    def _pass(self, phase: int, epoch: int) -> Tensor:
         if self._epoch != (phase, epoch):
-            examples = self.stream.phases[phase].examples
-            if self.stream.phases[phase].ordered:
-                self._permutation = torch.arange(len(examples))
-            else:
-                self._permutation = torch.randperm(len(examples), generator=generator(self.seed, "order", phase, epoch))
-            self._epoch = (phase, epoch)
-        return self._permutation
+            self._places, self._epoch = self.by.places(self.stream, phase, epoch, self.seed), (phase, epoch)
+        return self._places
 
 
 class Blocks:
@@ -222,7 +226,8 @@ class Blocks:
     def __init__(self, course: Course):
         self.course, self.spans = course, course.spans
         self.position, self.earlier = 0, 0
-        self.orders = [Order(s, seed, course.budget) for s, seed in zip(course.streams, course.seeds, strict=True)]
+        of_members = zip(course.streams, course.seeds, course.orders, strict=True)
+        self.orders = [Order(stream, seed, course.budget, by) for stream, seed, by in of_members]
         self.one_task = [
             all(bool((s.phases[k].tasks == s.phases[k].tasks[0]).all()) for s in course.streams)
             for k in range(len(course.phases))

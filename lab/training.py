@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lab.config import build, nearest
 from lab.core import another, core, together
 from lab.errors import UserError
+from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
 from lab.results import ENCOUNTERED, Results, write_whole
 from lab.stream import Block, Course, StreamDataModule
@@ -203,14 +204,11 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     """What the learner's buffers hold, as results."""
     evaluation, course = learner.evaluation, learner.course
     diverged = [None if step < 0 else step for step in learner.diverged_at.tolist()]
+    measured = _measured(evaluation, diverged)
     curves = None
     if evaluation.steps:
         begun = [course.phases[p].completes + 1 if p >= 0 else 0 for p in map(course.phase_at, evaluation.steps)]
-        points = _decimal(evaluation.curves)
-        for member, step in enumerate(diverged):
-            if step is not None:
-                points[member, np.array(evaluation.steps) >= step] = np.nan
-        curves = {"steps": evaluation.steps, "task": begun, "accuracy": points}
+        curves = {"steps": evaluation.steps, "task": begun, "accuracy": measured["curves"]}
     wall = keeper.seconds
     cost = {
         "steps": course.total,
@@ -221,12 +219,9 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         "passes": dict(learner.passes),
         "resumed_from_step": keeper.resumed_from,
     }
-    accuracy = _without_diverged(_decimal(evaluation.accuracy), diverged, course)
-    task = learner.evaluation.scenario == "task"
     online = _decimal(learner.right_before / learner.met_before) if learner.prequential else None
     baselines = [stream.baseline for stream in course.streams if stream.baseline is not None]
     baseline = _decimal(torch.stack(baselines)) if online is not None and baselines else None
-    without = _without_diverged(_decimal(evaluation.accuracy_without_task), diverged, course) if task else None
     diagnostics = {
         f"{name}.{figure}": _decimal(values)
         for name, strategy in zip(config["strategy"], learner.strategies, strict=False)  # another engine has none
@@ -236,11 +231,26 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     if learner.encounters is not None:
         met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
         met |= {"task": [phase.completes for phase in course.phases]}
-    loss = None if evaluation.loss is None else _without_diverged(_decimal(evaluation.loss), diverged, course)
     return Results(
-        config, learner.seeds, accuracy, curves, diverged, cost, without, online, baseline, provenance,
-        diagnostics=diagnostics, encounters=met, loss=loss,
+        config, learner.seeds, measured["accuracy"], curves, diverged, cost, measured["accuracy_without_task"], online,
+        baseline, provenance, diagnostics=diagnostics, encounters=met, loss=measured["loss"],
+        beside={kind: _measured(other, diverged) for kind, other in learner.beside.items()},
     )  # fmt: skip
+
+
+def _measured(evaluation: Evaluation, diverged: list[int | None]) -> dict[str, np.ndarray | None]:
+    """What an evaluation holds, by the names of its buffers; None for what it was not asked for."""
+    made = dict.fromkeys(("accuracy", "accuracy_without_task", "loss", "curves"))
+    for name in ("accuracy", "accuracy_without_task", "loss"):
+        asked_for = evaluation.scenario == "task" if name == "accuracy_without_task" else getattr(evaluation, name) is not None
+        if asked_for:
+            made[name] = _without_diverged(_decimal(getattr(evaluation, name)), diverged, evaluation.course)
+    if evaluation.steps:
+        made["curves"] = _decimal(evaluation.curves)
+        for member, step in enumerate(diverged):
+            if step is not None:
+                made["curves"][member, np.array(evaluation.steps) >= step] = np.nan
+    return made
 
 
 def _without_diverged(accuracy: np.ndarray, diverged: list[int | None], course) -> np.ndarray:

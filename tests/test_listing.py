@@ -58,17 +58,17 @@ def test_the_users_folders_are_listed_too_and_cannot_hide_the_labs(monkeypatch, 
     (tmp_path / "a" / "strategy").mkdir(parents=True)
     (tmp_path / "a" / "strategy" / "mine.yaml").write_text("# @package _global_\n\n# a method of my own\nmine: {}\n")
     (tmp_path / "a" / "strategy" / "er.yaml").write_text("# not the lab's\n")
-    (tmp_path / "b" / "schedule").mkdir(parents=True)
-    (tmp_path / "b" / "schedule" / "warm.yaml").write_text("warm: 1\n# too late\n")
+    (tmp_path / "b" / "warming").mkdir(parents=True)
+    (tmp_path / "b" / "warming" / "warm.yaml").write_text("warm: 1\n# too late\n")
     monkeypatch.setenv("LAB_CONFIG", f"{tmp_path}/a:{tmp_path}/b:{tmp_path}/nowhere")
     choices = listed(capsys)
     assert choices["strategy", "mine"]["line"] == "a method of my own"
     assert choices["strategy", "mine"]["own"]
     assert not choices["strategy", "er"]["own"]
-    assert choices["schedule", "warm"]["line"] == ""
+    assert choices["warming", "warm"]["line"] == ""
     assert main([]) == 0
     assert "a method of my own  [yours]" in capsys.readouterr().out
-    assert list(found())[-1].group == "schedule", "groups that the lab does not know come last"
+    assert list(found())[-1].group == "warming", "groups that the lab does not know come last"
 
 
 @pytest.mark.parametrize(

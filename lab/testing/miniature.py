@@ -14,6 +14,7 @@ from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
 from lab.networks import MLP
 from lab.optimizers import SGD, StackedOptimizer
+from lab.order import Uniform
 from lab.population import Population
 from lab.protocols import (
     SCENARIOS,
@@ -95,6 +96,7 @@ def small_learner(
     curves: int | None = None,
     samples: int = 500,
     schedule: Curve | None = None,
+    orders: list[Uniform] | None = None,
     **options,
 ) -> ContinualLearner:
     """A learner put together by hand; ``options`` are those of :class:`ContinualLearner`."""
@@ -102,7 +104,7 @@ def small_learner(
     streams = [environment.stream(seed) for seed in seeds]
     for strategy in strategies:
         streams = [strategy.rewrite(stream, environment.data, seed) for stream, seed in zip(streams, seeds, strict=True)]
-    course = Course(streams, seeds, budget or Budget(4), block, curves, schedule=schedule)
+    course = Course(streams, seeds, budget or Budget(4), block, curves, schedule=schedule, orders=orders)
     population = Population(make, seeds, stack, dtype)
     reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds, samples=samples)
     made = (population, list(strategies), optimizer(population.leaves), reader, course, evaluation, seeds)
