@@ -154,10 +154,10 @@ class Experiment:
 
     def _try_network(self) -> None:
         """Refuse a network that does not answer two examples with a logit for each output unit."""
-        inputs, outputs = self.environment.data.train.inputs[:2], self.streams[0].outputs
-        inputs = inputs / 255 if inputs.dtype == torch.uint8 else inputs
+        inputs, outputs = self._two_examples(), self.streams[0].outputs
         network = self.make_network().eval()
         given = f"{type(network).__name__} on inputs of shape {list(inputs.shape)}"
+        given += "" if inputs.is_floating_point() else f" with tokens up to {int(inputs.max())}"
         try:
             with torch.no_grad():
                 logits = network(inputs)
@@ -167,6 +167,14 @@ class Experiment:
         if not isinstance(logits, torch.Tensor) or shape[0] != len(inputs) or shape[-1] != outputs:
             raise invalid("network", given, f"logits of shape [{len(inputs)}, ..., {outputs}], not {shape}")
         why_in_turn(self._wish, self.make_network, inputs, self.device)
+
+    def _two_examples(self) -> torch.Tensor:
+        """Two training examples as a network is shown them; where they are tokens, the largest of all data among them."""
+        data = self.environment.data
+        inputs = data.train.inputs[:2]
+        if inputs.dtype == torch.uint8 or inputs.is_floating_point():
+            return inputs / 255 if inputs.dtype == torch.uint8 else inputs
+        return inputs + (max(int(split.inputs.max()) for split in (data.train, data.test)) - inputs.max())
 
     @property
     def _trainer_options(self) -> dict[str, Any]:

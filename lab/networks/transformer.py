@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from lab.errors import invalid, require, whole
 from lab.networks.dropout import Dropout
 
-DEVIATION = 0.02
-"""Of the initial weights (Radford et al. 2019)."""
-
 
 class Transformer(nn.Module):
     """Tokens int64 ``[B, L]`` -> logits ``[B, L, outputs]``, each of its own token and (``causal``) those before it.
 
     ``depth`` blocks x + attention(norm(x)), x + mlp(norm(x)), the perceptron 4 ``width`` wide with GELU; learned positions, as
-    many as the inputs are long; a norm before the linear head. Weights start normal with deviation 0.02, those that write into
-    the residual stream with 0.02 / sqrt(2 ``depth``), biases at 0. Dropout, where given, is on what is added to the stream.
+    many as the inputs are long; a norm before the linear head. Dropout, where given, is on what is added to the stream.
+
+    Weights start normal with deviation 1 / sqrt(inputs), embeddings 1 / sqrt(W), those that write into the stream divided by
+    sqrt(2 ``depth``) as in Radford et al., whose 0.02 is meant for networks ten times as wide; biases start at 0.
 
     No layer of torch's own transformer: its fast path and its dropout cannot be stacked.
     """
@@ -60,7 +59,7 @@ class Transformer(nn.Module):
         for name, value in self.named_parameters():
             if value.dim() == 2:
                 into_stream = name.endswith(("attention.out.weight", "down.weight"))
-                nn.init.normal_(value, std=DEVIATION / sqrt(2 * depth) if into_stream else DEVIATION)
+                nn.init.normal_(value, std=1 / sqrt(value.shape[1] * (2 * depth if into_stream else 1)))
             elif name.endswith("bias"):
                 nn.init.zeros_(value)
 

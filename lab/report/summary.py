@@ -11,8 +11,8 @@ from lab.results import Results
 from lab.statistics.estimates import LEAST_FOR_BCA, Estimate, estimate
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
-ONLINE = ("online_accuracy", "online_baseline")
-"""Columns for streams that are tested on just before they are trained on."""
+BESIDE = ("online_accuracy", "online_baseline", "loss")
+"""Columns for runs that have them: of streams that are tested on just before they are trained on; with `evaluation.loss`."""
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -94,7 +94,7 @@ def print_table(runs: list[tuple[str, Results]], title: str = "") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = COLUMNS + tuple(name for name in ONLINE if any(name in results.metrics for _, results in runs))
+    columns = COLUMNS + tuple(name for name in BESIDE if any(name in results.metrics for _, results in runs))
     table = Table(
         "run",
         "seeds",

@@ -18,6 +18,7 @@ from lab.experiment import Experiment
 from lab.networks import MLP
 from lab.protocols import Data, Examples, Stream, Task, phase_per_task
 from lab.results import join, load, members, save
+from lab.run import composed
 from lab.testing.miniature import Miniature, fit, small_learner
 
 from .forked import small, train
@@ -151,3 +152,15 @@ def test_own_logits_may_be_declared(monkeypatch):
 
     monkeypatch.setattr(BiC, "predicts_logits", True)
     Experiment(small("environment=split", "network.width=12", "environment.tasks=5", "evaluation.loss=true", "strategy=bic"))
+
+
+def test_a_token_beyond_the_vocabulary_is_found_before_training(tmp_path):
+    """Wherever in the data it lies."""
+    (tmp_path / "own.txt").write_text("ab" * 30 + "~" + "ab" * 30)
+    words = ["environment=stationary", "network=transformer", "tracking=off", "environment/source@environment.source=text"]
+    words += [f"environment.source.path={tmp_path}/own.txt", "environment.source.length=5"]
+    Experiment(composed(*words, "network.vocabulary=3"))
+    with pytest.raises(
+        UserError, match=r"^network: Transformer on inputs of shape \[2, 5\] with tokens up to 2 fails \(index out"
+    ):
+        Experiment(composed(*words, "network.vocabulary=2"))
