@@ -2,7 +2,7 @@
 
     python tests/benchmarks/speed.py                  everything, about half an hour on 2 cores
     python tests/benchmarks/speed.py --quick          fewer rounds and tasks, a few minutes
-    python tests/benchmarks/speed.py --only steps     steps | whole | answers | memory | tracking | upkeep | tasks, or several
+    python tests/benchmarks/speed.py --only steps     one part or several (--help names them)
     python tests/benchmarks/speed.py --markdown FILE --json FILE
 
 Needs `mnist.npz` in --data or LAB_DATA. Contenders take turns (A B A B ...), a figure is the median of its rounds, and only
@@ -51,8 +51,8 @@ def main() -> None:
     options = _options()
     folder = data_folder(options.data)
     parts = {
-        "answers": answers, "steps": steps, "upkeep": upkeep, "tasks": tasks, "memory": memory, "tracking": tracking,
-        "whole": end_to_end,
+        "answers": answers, "steps": steps, "upkeep": upkeep, "tasks": tasks, "co_schedules": co_schedules, "memory": memory,
+        "tracking": tracking, "whole": end_to_end,
     }  # fmt: skip
     rows: list[Row] = []
     for name in options.only or parts:
@@ -143,6 +143,16 @@ def tasks(folder: Path, quick: bool) -> list[Row]:
     return rows
 
 
+def co_schedules(folder: Path, quick: bool) -> list[Row]:
+    """Time a step in which data are in order and weights are averaged."""
+    from co_schedules import CONTENDERS, seconds
+
+    times = in_turn({name: partial(seconds, name, folder) for name in CONTENDERS}, 2 if quick else 5)
+    plain, *others = times
+    note = "one pass over graded MNIST, 10 members, batches of 32, MLP of two layers of 100"
+    return [Row(f"{name}: a step / {plain}", times[name] / times[plain], "", 1.05, note) for name in others]
+
+
 def memory(folder: Path, quick: bool) -> list[Row]:
     note = "10 members, 10 tasks of MNIST at (a), all processes (PSS)"
     return [Row("peak memory", whole.peak_bytes(folder) / 1e9, "GB", 2.0, note)]
@@ -231,7 +241,9 @@ def _machine() -> dict[str, str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and tasks")
-    parser.add_argument("--only", nargs="+", choices=("answers", "steps", "upkeep", "tasks", "memory", "tracking", "whole"))
+    parser.add_argument(
+        "--only", nargs="+", choices=("answers", "steps", "upkeep", "tasks", "co_schedules", "memory", "tracking", "whole")
+    )
     parser.add_argument("--data", help="folder with mnist.npz; default: LAB_DATA")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--markdown", metavar="FILE")
