@@ -39,6 +39,8 @@ class Averaging(nn.Module):
     """What is evaluated too, beside what stands for the run."""
     averages: bool = False
     """Whether it does anything."""
+    every: int | None = None
+    """Steps between two updates, of what is updated throughout."""
 
     def check(self, course: Course) -> None:
         """Refuse, before training, a course that it does not fit.
@@ -49,6 +51,10 @@ class Averaging(nn.Module):
 
     def setup(self, population: Population, course: Course) -> None:
         """Make the buffers, and work out when what is due."""
+
+    def moments(self, course: Course) -> list[list[int]]:
+        """Behind which of the run's steps, from 1, each member's weights are taken in."""
+        return [[] for _ in course.streams]
 
     def after_step(self, population: Population, step: int) -> None:
         """The step with this number, from 1, has been taken by all who take it."""
@@ -93,10 +99,7 @@ class Timed(Averaging):
             self._places(course, member)
 
     def setup(self, population: Population, course: Course) -> None:
-        members = population.members
-        # A member's updates as numbers of the run's steps: members whose tasks are shorter rest behind their own steps.
-        starts = [0, *course.ends]
-        moments = [[starts[phase] + step for phase, step in self._places(course, m)] for m in range(members)]
+        members, moments = population.members, self.moments(course)
         self._first = min(min(own) for own in moments)
         who: dict[tuple[int, int], list[int]] = {}
         for member, own in enumerate(moments):
@@ -111,6 +114,11 @@ class Timed(Averaging):
             self._due.setdefault(step, []).append((ordinal, None if len(own) == members else alike[tuple(own)]))
         self.register_buffer("masks", masks, persistent=False)
         self.register_buffer("taken", torch.zeros(members, dtype=torch.int64))
+
+    def moments(self, course: Course) -> list[list[int]]:
+        # Members whose tasks are shorter rest behind their own steps.
+        starts, members = [0, *course.ends], range(len(course.streams))
+        return [[starts[phase] + step for phase, step in self._places(course, m)] for m in members]
 
     def _places(self, course: Course, member: int) -> list[tuple[int, int]]:
         """Where a member is due: a phase, and the member's step in it, from 1."""

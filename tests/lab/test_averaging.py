@@ -135,6 +135,33 @@ def test_iterates_count_by_their_age():
         assert_is(learner, m, mean_of(states, shares / shares.sum()))
 
 
+@pytest.mark.parametrize(
+    "averaging",
+    [
+        Snapshots(snapshots=3, window=0.6),
+        Snapshots(snapshots=2, over="task", window=0.6),
+        Snapshots(snapshots=2, over="tasks"),
+        Iterates(every=3),
+    ],
+    ids=["run", "task", "tasks", "iterates"],
+)
+def test_moments_are_the_steps_behind_which_weights_are_taken_in(averaging):
+    learner = learner_of(averaging)
+    found, after = [[] for _ in SEEDS], averaging.after_step
+
+    def note(population, step):
+        before = averaging.taken.clone()
+        after(population, step)
+        for m in (averaging.taken > before).nonzero().flatten().tolist():
+            found[m].append(step)
+
+    averaging.after_step = note
+    fit(learner)
+    assert averaging.moments(learner.course) == found
+    assert all(own == sorted(set(own)) and len(own) >= 2 for own in found)
+    assert Averaging().moments(learner.course) == [[], [], []]
+
+
 # --- beside the weights -----------------------------------------------------------------------------------------------
 
 
