@@ -27,6 +27,9 @@ OVER_PAIRS = ("accuracy", "accuracy_without_task", "loss")
 ENCOUNTERED = ("shown", "rehearsed")
 """What is counted of encounters."""
 
+OF_MEMBERS = ("rate", "quality")
+"""What is scheduled for each member, `[M, P]`."""
+
 
 @dataclass
 class Results:
@@ -59,6 +62,8 @@ class Results:
     beside: dict[str, dict[str, np.ndarray | None]] = field(default_factory=dict)
     """What other averages of the weights get (``raw``: the weights as they are), where `averaging` makes one that stands for
     the run: ``accuracy``, ``accuracy_without_task``, ``loss`` and ``curves``, of the shapes above, or None."""
+    scheduled: dict[str, Any] | None = None
+    """What was scheduled, as :func:`lab.scheduled.scheduled` gives it; None where another library trained."""
     format: int = FORMAT
 
     def __post_init__(self):
@@ -106,6 +111,7 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
     if all(part.encounters for part in parts):
         counts = {what: together([part.encounters[what] for part in parts]) for what in ENCOUNTERED}
         joined.encounters = parts[0].encounters | counts
+    joined.scheduled = _joint_schedule([part.scheduled for part in parts], order)
     joined.diagnostics = {name: together([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
     return joined
 
@@ -113,6 +119,17 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
 def members(results: Results, seeds: list[int]) -> Results:
     """The results of some of the members alone."""
     return results if seeds == results.seeds else join([results], seeds)
+
+
+def _joint_schedule(parts: list[dict[str, Any] | None], order: list[int]) -> dict[str, Any] | None:
+    """What was scheduled for all members; None where it is not known of some, or runs put together are not equally long."""
+    first = parts[0]
+    if not all(part and (part["steps"], part["tasks"]) == (first["steps"], first["tasks"]) for part in parts):
+        return None
+    joint = {name: [part[name] for part in parts] for name in OF_MEMBERS}
+    joint = {name: None if values[0] is None else np.concatenate(values)[order] for name, values in joint.items()}
+    snapshots = [steps for part in parts for steps in part["snapshots"]]
+    return first | joint | {"snapshots": [snapshots[i] for i in order]}
 
 
 def _joint_provenance(parts: list[Results]) -> dict[str, Any]:
@@ -139,7 +156,7 @@ def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:
 
 def save(results: Results, folder: Path) -> Path:
     """Write `results.json` whole or not at all."""
-    content = asdict(results)
+    content = asdict(results) | {"config": _told(results.config)}
     if results.accuracy.shape[2] > LARGE:
         arrays = {name: getattr(results, name) for name in OVER_PAIRS if getattr(results, name) is not None}
         content |= dict.fromkeys(arrays, "accuracy.npz")
@@ -185,6 +202,9 @@ def load(folder: Path) -> Results:
             content["curves"]["accuracy"] = np.array(content["curves"]["accuracy"], dtype=float)
         if content.get("encounters"):
             content["encounters"] |= {what: np.array(content["encounters"][what], dtype=int) for what in ENCOUNTERED}
+        if content.get("scheduled"):
+            given = {name: content["scheduled"][name] for name in OF_MEMBERS}
+            content["scheduled"] |= {name: of and np.array(of, dtype=float) for name, of in given.items()}
         for name, figures in (("metrics", content["metrics"]), ("diagnostics", content.get("diagnostics", {}))):
             content[name] = {figure: np.array(values, dtype=float) for figure, values in figures.items()}
         return _sound(Results(**content))
@@ -210,6 +230,7 @@ def _sound(results: Results) -> Results:
     figures = [*results.metrics.values(), *results.diagnostics.values()]
     lengths = {len(results.seeds), len(results.diverged), count, *map(len, figures)}
     curves = results.curves and results.curves["accuracy"].shape
+    lengths |= {len(results.scheduled["rate"])} if results.scheduled else set()
     if len(lengths) > 1 or rows != tasks + 1 or (curves and curves != (count, len(results.curves["steps"]), tasks)):
         shape = list(results.accuracy.shape)
         raise ValueError(f"{len(results.seeds)} seeds, accuracy of shape {shape}, and metrics or curves that do not fit them")
@@ -241,6 +262,15 @@ def write_whole(path: Path, write: Any) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _told(setting: Any) -> Any:
+    """Settings in which infinity, which JSON has no number for, is the word ``inf``: null would be another setting."""
+    if isinstance(setting, dict):
+        return {key: _told(value) for key, value in setting.items()}
+    if isinstance(setting, (list, tuple)):
+        return [_told(value) for value in setting]
+    return str(setting) if isinstance(setting, float) and np.isinf(setting) else setting
 
 
 def _plain(value: Any) -> Any:

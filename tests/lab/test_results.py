@@ -8,7 +8,7 @@ import torch
 
 from lab.errors import UserError
 from lab.protocols import Strategy
-from lab.results import join, load, members, save
+from lab.results import Results, join, load, members, save
 
 from .forked import small, train
 
@@ -41,6 +41,14 @@ def test_each_member_has_its_own_figures_in_the_order_of_the_seeds(folder):
     np.testing.assert_array_equal(members(results, [5, 2]).diagnostics["mine.share"], [2.5, 0.4])
     both = join([members(results, [5]), members(results, [2])], [2, 5])
     np.testing.assert_array_equal(both.diagnostics["mine.share"], [0.4, 2.5])
+
+
+def test_an_infinite_setting_is_told_from_none(tmp_path):
+    config = {"strategy": {"naive": {}}, "environment": {"_target_": "x.Y", "exponents": [np.inf, -np.inf, 0.5, None]}}
+    none = np.zeros((1, 2, 1))
+    results = Results(config, [0], none, None, [None], {"samples": [0], "steps": [0], "passes": [0], "wall_seconds": 0.0})
+    save(results, tmp_path)
+    assert load(tmp_path).config["environment"]["exponents"] == ["inf", "-inf", 0.5, None]
 
 
 def test_an_older_file_has_none_and_a_wrong_one_is_refused(folder):
