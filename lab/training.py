@@ -23,6 +23,7 @@ from lab.errors import UserError
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
 from lab.results import ENCOUNTERED, Results, write_whole
+from lab.scheduled import scheduled
 from lab.stream import Block, Course, StreamDataModule
 from lab.workers import Report
 
@@ -231,10 +232,13 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     if learner.encounters is not None:
         met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
         met |= {"task": [phase.completes for phase in course.phases]}
+    of_steps = None
+    if learner.averaging is not None:
+        of_steps = scheduled(course, learner.averaging, learner.reader.quality)
     return Results(
         config, learner.seeds, measured["accuracy"], curves, diverged, cost, measured["accuracy_without_task"], online,
         baseline, provenance, diagnostics=diagnostics, encounters=met, loss=measured["loss"],
-        beside={kind: _measured(other, diverged) for kind, other in learner.beside.items()},
+        beside={kind: _measured(other, diverged) for kind, other in learner.beside.items()}, scheduled=of_steps,
     )  # fmt: skip
 
 
