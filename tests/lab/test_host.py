@@ -6,9 +6,11 @@ from functools import partial
 import pytest
 import torch
 
+from lab.averaging import Iterates, Snapshots
 from lab.learner import ContinualLearner
 from lab.networks import CNN, MLP, SlimResNet18
 from lab.optimizers import SGD, Adam, AdamW
+from lab.schedules import Schedule
 from lab.stream import Budget
 from lab.testing.device import ContractError, OneDevice, move, to_meta
 from lab.testing.elsewhere import moments, step_on_fake_cuda, step_on_meta
@@ -42,6 +44,8 @@ CASES = {
     "cnn_group": {"make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="group"), "outputs": "current"},
     "resnet": {"make": partial(SlimResNet18, (1, 8, 8), 4, filters=2), "optimizer": partial(Adam, lr=[0.1, 0.2, 0.3])},
     "seen": {"outputs": "seen", "optimizer": partial(SGD, momentum=[0.9, 0.5, 0.0], nesterov=True, weight_decay=0.1)},
+    "scheduled": {"schedule": Schedule(decay=1.0, final=[1.0, 0.5, 0.1]), "averaging": Iterates([0.9, 0.5, 0.1], every=1)},
+    "averaged": {"schedule": Schedule(warmup=0.5), "averaging": Snapshots(["sma", "wma", "ema"], 3, window=1.0)},
     "bf16": {"dtype": torch.bfloat16, "make": partial(CNN, (1, 8, 8), 4, channels=2, width=8, norm="batch")},
 }  # fmt: skip
 
@@ -64,7 +68,16 @@ def test_in_turn_too(scenario):
         step_on_meta(learner, block)
 
 
-@pytest.mark.parametrize(("name", "frozen", "stack"), [("mlp", False, True), ("cnn_batch", True, True), ("seen", True, False)])
+@pytest.mark.parametrize(
+    ("name", "frozen", "stack"),
+    [
+        ("mlp", False, True),
+        ("cnn_batch", True, True),
+        ("seen", True, False),
+        ("scheduled", False, True),
+        ("averaged", True, True),
+    ],
+)
 def test_whole_blocks_and_what_is_noted_of_their_losses(name, frozen, stack):
     """All that :meth:`~lab.learner.ContinualLearner.advance` does, also where a member was left out because it diverged."""
 
