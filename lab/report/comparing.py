@@ -15,6 +15,7 @@ from lab.report.curves import Timeline, begins, by_steps, by_tasks, forgetting_o
 from lab.report.drawing import COLUMN, PAGE, PRINT, band, empty, for_print, legend, look, matrix, wrapped, write
 from lab.report.ranking import rank_diagram
 from lab.report.sheets import relation
+from lab.report.varying import against, varied
 from lab.results import Results
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def write_comparison_figures(comparison: Comparison, cells: list[Cell], folder: Path) -> list[Path]:
     """All figures that the comparison allows, in ``folder``, as PNG and SVG."""
     drawn = {f"paired_differences-{m}": paired_differences(comparison, m) for m in comparison.metrics if _rows(comparison, m)}
+    drawn |= _by_setting(comparison, cells)
     drawn["learning_curves"] = learning_curves(cells)
     if any("forgetting" not in cell.results.undefined for cell in cells):
         drawn["forgetting_curves"] = forgetting_curves(cells)
@@ -33,6 +35,15 @@ def write_comparison_figures(comparison: Comparison, cells: list[Cell], folder: 
     drawn["matrices"] = matrices(cells)
     drawn |= {f"ranks-{ranks.metric}": rank_diagram(ranks) for ranks in comparison.ranks}
     return [file for name, figure in drawn.items() for file in write(figure, folder / name, dots=220)]
+
+
+def _by_setting(comparison: Comparison, cells: list[Cell]) -> dict[str, Figure]:
+    """By name, each measure against the one number that the cells differ in, if there is such a one."""
+    setting = varied(cells)
+    if setting is None:
+        return {}
+    known = [m for m in comparison.metrics if any(row.metric == m and not row.undefined for row in comparison.cells)]
+    return {f"{metric}_by_{setting[0].rpartition('.')[2]}": against(comparison, metric, *setting) for metric in known}
 
 
 def by_lag_and_task(cells: list[Cell]) -> dict[str, Figure]:
@@ -132,7 +143,7 @@ def forgetting_by_lag(cells: list[Cell]) -> Figure:
     def panel(axes: Axes, group: list[Cell], styles: dict[str, int]) -> None:
         for cell in group:
             lags.draw_forgetting(axes, cell.name, cell.results, styles[cell.name])
-        lags.finish_forgetting(axes)
+        lags.finish_forgetting(axes, [(cell.name, cell.results) for cell in group], size=6)
 
     return _curves(cells, panel, "forgetting")
 
@@ -218,7 +229,8 @@ def _whole_numbers(axes: Axes, label: str) -> None:
 def matrices(cells: list[Cell]) -> Figure:
     """The accuracy matrices side by side, an environment's cells below its name, with one scale of colours."""
     groups = blocks(cells)
-    across = min(4, max(map(len, groups)))
+    most = max(map(len, groups))
+    across = -(-most // -(-most // 4))  # at most four, and as many in one row as in another
     down = [-(-len(group) // across) for group in groups]
     width = min(PAGE, 2.3 * across + 0.8)
     size = (width - 0.8) / across

@@ -82,12 +82,14 @@ def look(number: int) -> dict[str, str]:
     }
 
 
-def band(axes: Axes, where: np.ndarray, values: np.ndarray, label: str, style: dict[str, str], shift: int = 0) -> None:
+def band(
+    axes: Axes, where: np.ndarray, values: np.ndarray, label: str, style: dict[str, str], shift: int = 0, least: float = -np.inf
+) -> None:
     """Mean over members and its 95 % interval (Student's t) of values ``[M, E]``; a gap where undefined.
 
-    ``shift``: a number that keeps the markers of different lines apart.
+    ``shift``: a number that keeps the markers of different lines apart. ``least``: what lies below it is drawn there.
     """
-    mean, low, high = np.array([interval(values[:, e]) for e in range(values.shape[1])]).T
+    mean, low, high = np.maximum([interval(values[:, e]) for e in range(values.shape[1])], least).T
     known = np.flatnonzero(~np.isnan(mean))
     marked = known if len(known) <= 12 else known[shift % 3 + 1 :: max(1, len(known) // 7)]
     axes.plot(where, mean, label=label, linewidth=1.2, markersize=3.5, markevery=list(marked), **style)
@@ -132,7 +134,8 @@ def legend(figure: Figure, width: float) -> None:
             found.setdefault(label, handle)
     names = [wrapped(label, 36) for label in found]
     longest = max(len(line) for name in names for line in name.split("\n"))
-    columns = max(1, min(len(names), int(width / (0.06 * longest + 0.55))))
+    most = max(1, min(len(names), int(width / (0.06 * longest + 0.55))))
+    columns = -(-len(names) // -(-len(names) // most))  # as many in one row as in another
     figure.legend(found.values(), names, loc="outside lower center", ncols=columns, frameon=False, handlelength=2.6)
 
 

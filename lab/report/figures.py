@@ -60,9 +60,8 @@ def forgetting_by_lag(results: Results) -> Figure | None:
     figure = empty(4.6, 3.6)
     axes = figure.add_subplot()
     lags.draw_forgetting(axes, "forgetting", results, 0)
-    lags.finish_forgetting(axes)
+    lags.finish_forgetting(axes, [("forgetting", results)], size=8)
     axes.set_ylabel("forgetting")
-    axes.legend(fontsize=8, frameon=False)
     return figure
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 LAG_TICKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 LEAST_SHOWN = 1e-3
-"""Forgetting below it (or none, or less than none) is at the lower edge of axes that are logarithmic."""
+"""Forgetting below it (or none, or less than none) is at the lower edge of axes that are logarithmic, which says so."""
+
+MOST_ASIDE = 8
+"""Exponents that find room in the corner of a panel."""
 
 
 @dataclass(frozen=True)
@@ -85,42 +88,76 @@ def met_again(results: Results) -> np.ndarray | None:
 
 
 def exponent(results: Results) -> str:
-    """``b = 0.42 [0.35, 0.49]``, the mean over members of the fitted exponent; empty where there is none."""
-    found = overall(np.asarray(results.metrics.get("forgetting_exponent", np.full(1, np.nan)), dtype=float))
+    """``b = 0.42 [0.35, 0.49]``, the mean over members of the fitted exponent, ``b = 2.35 (3 of 20 seeds)`` where few have
+    one; empty where none has."""
+    values = np.asarray(results.metrics.get("forgetting_exponent", np.full(1, np.nan)), dtype=float)
+    found = overall(values)
     if not found.n:
         return ""
+    if found.n < len(values):
+        return f"b = {found.mean:.2f} ({found.n} of {len(values)} seeds)"
     return f"b = {found.mean:.2f}" + (f" [{found.low:.2f}, {found.high:.2f}]" if found.n > 1 else "")
+
+
+def seen(results: Results) -> bool:
+    """Whether forgetting is above the lower edge at any lag, mean over members."""
+    return bool((mean_over_members(by_lag(results).values) > LEAST_SHOWN).any())
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
 def draw_forgetting(axes: Axes, name: str, results: Results, number: int) -> None:
-    """Forgetting by lag on logarithmic axes, mean and 95 % band, and dotted the power law through it."""
+    """Forgetting by lag on logarithmic axes, mean and 95 % band, and dotted the power law through it; what is below the lower
+    edge runs along it."""
     series, style = by_lag(results), look(number)
     a, b = fitted(results)
     known = (~np.isnan(series.values)).any(0)
     if not known.any():
         axes.plot([], [], label=f"{name} (undefined)", **style)
         return
-    label = ", ".join(filter(None, [name, exponent(results)]))
-    band(axes, series.where[known], series.values[:, known], label, style, number)
-    if np.isfinite(b):
-        axes.plot(series.where, a * series.where**b, color=style["color"], linestyle=(0, (1, 1.5)), linewidth=1)
+    band(axes, series.where[known], series.values[:, known], name, style, number, least=LEAST_SHOWN)
+    fit = a * series.where**b
+    shown = np.where(fit > LEAST_SHOWN, fit, np.nan)
+    if np.isfinite(shown).any():
+        axes.plot(series.where, shown, color=style["color"], linestyle=(0, (1, 1.5)), linewidth=1)
 
 
-def finish_forgetting(axes: Axes) -> None:
-    """Axes that several lines of :func:`draw_forgetting` are on."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, PercentFormatter, ScalarFormatter
+def finish_forgetting(axes: Axes, named: list[tuple[str, Results]], size: float) -> None:
+    """Axes that these have been drawn on by :func:`draw_forgetting`, the exponents in a corner in letters of that size; where
+    nothing is forgotten, they say so."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, ScalarFormatter
 
     longest = max((line.get_xdata().max() for line in axes.lines if len(line.get_xdata())), default=1)
-    axes.set(xscale="log", yscale="log", xlabel="lag in tasks", ylim=(LEAST_SHOWN, 1))
+    axes.set(xscale="log", yscale="log", xlabel="lag in tasks", ylim=(0.75 * LEAST_SHOWN, 1))
     axes.xaxis.set(
         major_locator=FixedLocator([t for t in LAG_TICKS if t <= longest]), major_formatter=ScalarFormatter(),
         minor_locator=NullLocator(),
     )  # fmt: skip
-    axes.yaxis.set(major_formatter=PercentFormatter(1, decimals=None), minor_formatter=NullFormatter())
+    axes.yaxis.set(major_formatter=FuncFormatter(_percent), minor_formatter=NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
+    known = [(name, results) for name, results in named if not np.isnan(by_lag(results).values).all()]
+    if known and not any(seen(results) for _, results in known):
+        words = f"forgetting is at no lag\nabove {100 * LEAST_SHOWN:g} %, mean over seeds"
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=size)
+    else:
+        _exponents(axes, known, size)
+
+
+def _exponents(axes: Axes, known: list[tuple[str, Results]], size: float) -> None:
+    """The exponents in the upper left corner, which is free where more is forgotten as time goes by."""
+    from matplotlib.legend import Legend
+
+    lines = {line.get_label(): line for line in axes.lines}
+    words = {name: exponent(results) if seen(results) else f"at most {100 * LEAST_SHOWN:g} %" for name, results in known}
+    words = {name: found for name, found in words.items() if found}
+    if 0 < len(words) <= MOST_ASIDE:
+        corner = {"loc": "upper left", "frameon": False, "fontsize": size, "handlelength": 1.6, "borderaxespad": 0.0}
+        axes.add_artist(Legend(axes, [lines[name] for name in words], list(words.values()), labelspacing=0.15, **corner))
+
+
+def _percent(value: float, _: int) -> str:
+    return f"≤{100 * LEAST_SHOWN:g}%" if value == LEAST_SHOWN else f"{100 * value:g}%"
 
 
 def draw_met_again(axes: Axes, counts: np.ndarray) -> object:

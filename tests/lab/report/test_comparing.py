@@ -1,6 +1,8 @@
 """Figures of comparisons: what they show, and that nothing in them is cut or lies on something else."""
 
 import itertools
+import math
+from dataclasses import replace
 from unittest import mock
 
 import matplotlib.colors
@@ -11,6 +13,7 @@ from matplotlib.text import Text
 
 from lab.comparison import compare
 from lab.comparison.findings import Ranks
+from lab.comparison.protocol import Settings
 from lab.report.comparing import (
     areas_by_task,
     forgetting_by_lag,
@@ -24,6 +27,7 @@ from lab.report.comparing import (
 from lab.report.drawing import COLOURS, look, matrix, wrapped
 from lab.report.figures import accuracy_matrix, accuracy_over_time, overview
 from lab.report.ranking import rank_diagram
+from lab.report.varying import against, varied
 
 from .made import TESTED, UNTESTED, cell, comparison, results
 
@@ -171,6 +175,39 @@ def test_names_are_broken_where_they_can_be():
     assert wrapped("strategy.cosine.scale=10.0", 16) == "strategy.cosine.\nscale=10.0"
     assert wrapped("a $b$", 20) == r"a \$b\$"
     assert max(map(len, wrapped(LONG, 18).split("\n"))) <= 18
+
+
+def of_setting(values, key="law.exponent", places=("digits",)):
+    """A cell for each value of a setting, called after it, the more accurate the larger its place in the list."""
+    given = [(place, number, value) for place in places for number, value in enumerate(values)]
+    cells = [cell(f"d{value}", place, seeds=3, tasks=6, kept=0.5 + 0.1 * number) for place, number, value in given]
+    settings = [Settings({}, {key: str(value), "optimizer": "SGD"}, {}, "") for *_, value in given]
+    return [replace(made, settings=own) for made, own in zip(cells, settings, strict=True)]
+
+
+def test_a_measure_is_drawn_against_the_one_number_that_is_varied():
+    cells = of_setting([2, "inf", 0.25, "null"], places=("x", "y"))
+    key, numbers = varied(cells)
+    assert (key, numbers["dinf"], numbers["d0.25"]) == ("law.exponent", math.inf, 0.25)
+    figure = against(compare(cells, ["accuracy"], "d2"), "accuracy", key, numbers)
+    check_legible(figure)
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0.25", "2", "inf", "dnull"]
+        means = [np.mean(made.results.metrics["accuracy"]) for made in (cells[place] for place in (2, 0, 1, 3))]
+        np.testing.assert_allclose(axes.containers[0].lines[0].get_ydata(orig=False), means)
+
+
+@pytest.mark.parametrize("values", [[1, 2], [1, 2, "relu"], [1, 1, 2], [1, "null", "null"], [1, 2, "null"]], ids=str)
+def test_what_is_no_series_of_numbers_is_not_drawn_as_one(values):
+    assert varied(of_setting(values)) is None
+
+
+def test_other_settings_that_differ_too_are_no_one_number():
+    cells = of_setting([1, 2, 3])
+    assert varied(cells) is not None
+    other = replace(cells[0], settings=Settings({}, cells[0].settings.method | {"optimizer": "Adam"}, {}, ""))
+    assert varied([other, *cells[1:]]) is None
+    assert varied([*cells, replace(cell("d1", "elsewhere"), settings=cells[0].settings)]) is None
 
 
 def test_all_that_apply_are_written(tmp_path):

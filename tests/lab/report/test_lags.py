@@ -1,11 +1,13 @@
 """Forgetting by lag, how fast tasks are learnt, what was met again: the numbers behind the figures, and the figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.legend import Legend
 
-from lab.report import lags
+from lab.report import comparing, lags
 from lab.report.figures import forgetting_by_lag, met_again
 from lab.report.page import contrasts, over_time
 
@@ -65,6 +67,28 @@ def test_the_fit_is_drawn_where_there_is_one():
     mean = lags.by_lag(known).values.mean(0)
     assert a * 1**b == pytest.approx(mean[0], abs=0.1)
     assert a * 5**b == pytest.approx(mean[4], abs=0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_nothing_is_forgotten_the_figure_says_so_and_draws_it_at_its_edge():
+    better = results(tasks=6, kept=0.9, seeds=2)
+    better.accuracy[:, 1:] = np.arange(1, 7)[:, None] / 10  # more is known of every task after each
+    figure = comparing.forgetting_by_lag([replace(cell("up"), results=better)])
+    (axes,) = figure.axes
+    check_legible(figure)
+    assert [text.get_text() for text in axes.texts] == ["forgetting is at no lag\nabove 0.1 %, mean over seeds"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), lags.LEAST_SHOWN)
+    known = cell("down", tasks=6, kept=0.8)
+    (axes,) = comparing.forgetting_by_lag([replace(cell("up"), results=better), known]).axes
+    assert not axes.texts
+    (corner,) = [one for one in axes.artists if isinstance(one, Legend)]
+    assert [text.get_text() for text in corner.texts] == ["at most 0.1 %", lags.exponent(known.results)]
+
+
+def test_an_exponent_that_few_seeds_have_says_of_how_many_it_is():
+    some = results(tasks=6, kept=0.8, seeds=4)
+    some.metrics["forgetting_exponent"] = np.array([0.5, np.nan, 1.0, np.nan])
+    assert lags.exponent(some) == "b = 0.75 (2 of 4 seeds)"
 
 
 def test_the_page_has_a_line_a_cell_by_lag_and_by_task():
