@@ -44,7 +44,8 @@ def test_it_runs_in_miniature(file, tmp_path):
     config = composed(f"experiment={file.stem}", *MINIATURE, f"paths.runs={tmp_path}")
     owner = config["environment"].get("base", config["environment"])
     name = owner["source"]["_target_"].rpartition(".")[2]
-    owner["source"] = ordered_table(tmp_path) if name in ("elec2", "weather") else digits()
+    stands_in = {"elec2": ordered_table, "weather": ordered_table, "ewt": short_text}.get(name, digits)
+    owner["source"] = stands_in(tmp_path)
     owner.update({"samples": 60} if "samples" in owner else {})
     if config["environment"]["_target_"].rpartition(".")[2] not in ("Online", "Drift"):  # those are met once, whole
         config |= {"epochs": None, "steps": 2}
@@ -59,5 +60,10 @@ def ordered_table(folder) -> dict:
     return {"_target_": "environments.sources.table.table", "path": str(folder / "table.npz")}
 
 
-def digits() -> dict:
+def short_text(folder) -> dict:
+    (folder / "short.txt").write_text("the cat sat on the mat\n" * 30)
+    return {"_target_": "environments.sources.text.text", "path": str(folder / "short.txt"), "length": 12}
+
+
+def digits(_folder) -> dict:
     return {"_target_": "environments.sources.digits.digits"}
