@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.report import lags
+from lab.report import lags, scheduled
 from lab.report.curves import by_steps, by_tasks, of_tasks_met, thinned
 from lab.report.drawing import band, empty, look, matrix, write
 from lab.results import Results
@@ -65,6 +65,13 @@ def forgetting_by_lag(results: Results) -> Figure | None:
     return figure
 
 
+def what_was_scheduled(results: Results, title: str = "") -> Figure | None:
+    """Learning rate and quality of the data over training; None where nothing was scheduled, or it is not known."""
+    if results.scheduled is None or scheduled.plain(results.config):
+        return None
+    return scheduled.figure(results.scheduled, results.config, title)
+
+
 def overview(runs: list[tuple[str, Results]]) -> Figure:
     """Several strategies' matrices side by side, and below them the average accuracy on the tasks met so far."""
     figure = empty(3.2 * len(runs), 6.0)
@@ -86,5 +93,6 @@ def write_run_figures(results: Results, folder: Path) -> list[Path]:
     if (folder / "figures" / "accuracy_over_time.svg").exists():
         return sorted((folder / "figures").iterdir())
     drawn = {"met_again": met_again(results), "forgetting_by_lag": forgetting_by_lag(results)}
+    drawn |= {"scheduled": what_was_scheduled(results)}
     drawn |= {"accuracy_matrix": accuracy_matrix(results), "accuracy_over_time": accuracy_over_time(results)}
     return [file for name, figure in drawn.items() if figure for file in write(figure, folder / "figures" / name)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.comparison.cells import Cell
 from lab.comparison.findings import Comparison
-from lab.report.page import contrasts, facts, over_time, repeating, stills
+from lab.report.page import contrasts, facts, over_time, repeating, scheduled, stills
 from lab.report.page.charts import Chart, Rows, colours, finished, swatches
 from lab.report.page.verdict import answers, of_study
 from lab.report.sheets import Sheet, sheets
@@ -68,6 +68,7 @@ def _of_comparison(cells: list[Cell], comparison: Comparison) -> dict[str, Any]:
         Section("Forgetting by lag", over_time.forgetting_by_lag(cells), still["forgetting_by_lag"]),
         Section("How fast tasks are learnt", over_time.learnt(cells), still["learnt"]),
         Section("Met again", contrasts.met_again(cells), still["met_again"], grid=True),
+        Section("What was scheduled", scheduled.charts(cells), still["scheduled"]),
         Section("Accuracy matrices", contrasts.matrices(cells, several=True), still["matrices"], grid=True),
     ]
     return {
@@ -106,6 +107,7 @@ def _of_run(cell: Cell) -> dict[str, Any]:
         Section("Forgetting by lag", over_time.forgetting_by_lag([cell]), still["forgetting_by_lag"]),
         Section("How fast tasks are learnt", over_time.learnt([cell]), still["learnt"]),
         Section("Met again", contrasts.met_again([cell]), still["met_again"], grid=True),
+        Section("What was scheduled", scheduled.charts([cell]), still["scheduled"]),
         Section("Accuracy matrix", contrasts.matrices([cell], several=False), still["matrices"], grid=True),
     ]
     known = [metric for metric in cell.results.metrics if metric not in cell.results.undefined]
