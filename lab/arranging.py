@@ -31,6 +31,11 @@ def check(order: Uniform, data: Data) -> None:
         _given(order, data)
 
 
+def waits(order: Uniform, data: Data) -> bool:
+    """Whether learners are to be trained before there are scores."""
+    return isinstance(order, Scored) and _given(order, data) is None
+
+
 def content(order: Uniform, data: Data) -> str | None:
     """A hash of scores that lie in a file, which stand for its name in a cell's digest; None for all others."""
     if not isinstance(order, Scored) or order.score in ("quality", "reference"):

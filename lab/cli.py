@@ -9,6 +9,7 @@ import sys
 
 COMMANDS = {
     "run": "run",
+    "schedule": "preview",
     "compare": "comparison.command",
     "study": "study.command",
     "report": "report.command",
@@ -19,12 +20,16 @@ COMMANDS = {
 }
 """The module of `lab` whose ``main(arguments) -> status`` each command is."""
 
+COMPOSING = ("run", "schedule")
+"""Commands whose words are Hydra's."""
+
 USAGE = """lab - a laboratory for continual learning
 
 usage: lab COMMAND [ARGUMENTS]
 
   run         train one cell for all its seeds, e.g. lab run strategy=er environment=split seeds=10
               (a Hydra application: overrides, -m, --cfg job, --help, experiment=...)
+  schedule    what lab run with the same words would schedule: data, rates, averages, before it trains
   compare     finished runs against a baseline, paired by seed: is A better than B?
   study       ask a question of sweeps/: claim, cells, seeds, test; run what is missing, say the verdict
   report      a run, several or a study as one page for a browser
@@ -63,16 +68,17 @@ def main() -> None:
 
 
 def _complete(rest: list[str]) -> int:
-    """Hydra's completion asks `lab` itself: the commands are ours, the words of `lab run` Hydra's."""
+    """Hydra's completion asks `lab` itself: the commands are ours, the words of `lab run` and its like Hydra's."""
     line = os.environ.get("COMP_LINE", "")
     asked = bool(rest) and rest[0].startswith("query=")
-    if asked and not line.startswith("lab run "):
+    command = next((name for name in COMPOSING if line.startswith(f"lab {name} ")), None)
+    if asked and not command:
         typed = line.removeprefix("lab ")
         print(" ".join(name for name in COMMANDS if name.startswith(typed)))
         return 0
     from lab.run import main as run
 
     if asked:
-        os.environ["COMP_LINE"] = "lab " + line.removeprefix("lab run ")
-        os.environ["COMP_POINT"] = str(int(os.environ.get("COMP_POINT", len(line))) - len("run "))
+        os.environ["COMP_LINE"] = "lab " + line.removeprefix(f"lab {command} ")
+        os.environ["COMP_POINT"] = str(int(os.environ.get("COMP_POINT", len(line))) - len(f"{command} "))
     return run(["-sc", *rest])

@@ -19,7 +19,7 @@ from lab import config as configuration
 from lab import engine as engines
 from lab.averaging import Averaging
 from lab.company import refuse_rivals
-from lab.config import NOT_IN_DIGEST, build, check, deciding, digest, seeds_of, sources
+from lab.config import NOT_IN_DIGEST, build, check, deciding, digest, for_each_member, seeds_of, sources
 from lab.core import core
 from lab.errors import IncompleteError, UserError, invalid, one_of
 from lab.evaluation import Evaluation
@@ -91,8 +91,7 @@ class Experiment:
             expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
             raise invalid("optimizer._target_", self.config["optimizer"]["_target_"], expected)
         everyone = list(range(len(self.seeds)))
-        course = self._course(self.streams, None, everyone, LONGEST_BLOCK)
-        self._try_averaging(self.averaging(everyone), course)
+        self._try_averaging(self.averaging(everyone), self.course_at_random())
         if self.engine:
             engines.try_out(self)
         trainer_of(self._trainer_options, [])
@@ -228,6 +227,15 @@ class Experiment:
 
     def course(self, members: list[int], block: int) -> Course:
         return self._course(*self.arranged, members, block)
+
+    @property
+    def waits_for_scores(self) -> bool:
+        """Whether :meth:`course` has reference learners trained, unless their scores are there."""
+        return arranging.waits(self.order, self.environment.data)
+
+    def course_at_random(self) -> Course:
+        """All members' course without the scores: of the same steps and rates, the samples in random order."""
+        return self._course(self.streams, None, list(range(len(self.seeds))), LONGEST_BLOCK)
 
     def _course(self, streams: list[Stream], orders: list[Uniform] | None, members: list[int], block: int) -> Course:
         budget = Budget(self.config["batch_size"], self.config["epochs"], self.config["steps"])
@@ -377,7 +385,7 @@ def _without_places(node: Any) -> Any:
 
 def _of_members(node: dict, members: list[int], count: int) -> dict:
     """A node with lists of one value a member cut down to some members."""
-    return {k: [v[m] for m in members] if isinstance(v, list) and len(v) == count else v for k, v in node.items()}
+    return {k: [v[m] for m in members] if for_each_member(k, v, count) else v for k, v in node.items()}
 
 
 def _commit() -> str | None:

@@ -350,10 +350,11 @@ def test_unknown_commands(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lab ", "run compare study report demo list dashboard doctor"),
+        ("lab ", "run schedule compare study report demo list dashboard doctor"),
         ("lab d", "demo dashboard doctor"),
         ("lab run strategy=na", "strategy=naive"),
         ("lab run environment.tas", "environment.tasks="),
+        ("lab schedule co_schedule=cd", "co_schedule=cdma"),
     ],
 )
 def test_tab_completion(monkeypatch, capfd, line, words):

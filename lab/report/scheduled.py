@@ -33,9 +33,14 @@ def plain(config: dict[str, Any]) -> bool:
     return not {"order", "schedule", "averaging"} & deciding(config).keys()
 
 
+def peaks(config: dict[str, Any]) -> np.ndarray:
+    """What rates are given as shares of, ``[M, 1]`` or ``[1, 1]``: `optimizer.lr`, or 1 for an optimiser that has none."""
+    return np.reshape((config.get("optimizer") or {}).get("lr", 1.0), (-1, 1))
+
+
 def learning_rates(scheduled: dict[str, Any], config: dict[str, Any]) -> np.ndarray:
     """``[M, P]``, NaN where a member rests."""
-    return np.asarray(scheduled["rate"]) * np.reshape(config["optimizer"]["lr"], (-1, 1))
+    return np.asarray(scheduled["rate"]) * peaks(config)
 
 
 def over_decades(rates: list[np.ndarray]) -> bool:
