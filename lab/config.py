@@ -250,6 +250,34 @@ def flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", "null" if value is None else str(value)
 
 
+def in_words(group: str, node: dict[str, Any] | None) -> str:
+    """A section of a configuration as a user would choose it: the choice of its group that is nearest, and what differs.
+
+    >>> in_words("schedule", None)
+    'constant'
+    >>> in_words("averaging", {"_target_": "lab.averaging.Iterates", "decay": 0.9, "every": 10, "over": "run"})
+    'iterates decay=0.9'
+    """
+    import yaml
+
+    own = dict(flat(NEWER_OPTIONS[group] if node is None else node))
+    found = []
+    for path in sorted((CONF / group).glob("*.yaml")):
+        choice = dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
+        if choice.get("") == own.get(""):
+            found.append([path.stem, *(f"{key}={value}" for key, value in own.items() if choice.get(key) != value)])
+    return " ".join(min(found, key=len, default=[own.get("", "?")]))
+
+
+LISTS_OF_A_RUN = ("beside",)
+"""Options that are lists for all members, and not of one value a member."""
+
+
+def for_each_member(key: str, value: Any, count: int) -> bool:
+    """Whether an option of optimiser, schedule, averaging or a strategy lists one value for each of ``count`` members."""
+    return isinstance(value, list) and len(value) == count and key not in LISTS_OF_A_RUN
+
+
 def of_each_member(config: dict[str, Any], count: int) -> dict[str, list[Any]]:
     """Settings of optimiser, schedule, averaging and strategies that list a value for each of ``count`` members, by dotted key.
 
@@ -258,8 +286,12 @@ def of_each_member(config: dict[str, Any], count: int) -> dict[str, list[Any]]:
     """
     nodes = {section: config.get(section) or {} for section in ("optimizer", "schedule", "averaging")}
     nodes |= {f"strategy.{name}": node or {} for name, node in (config.get("strategy") or {}).items()}
-    listed = {f"{prefix}.{key}": value for prefix, node in nodes.items() for key, value in node.items()}
-    return {key: value for key, value in listed.items() if isinstance(value, list) and len(value) == count}
+    return {
+        f"{prefix}.{key}": value
+        for prefix, node in nodes.items()
+        for key, value in node.items()
+        if for_each_member(key, value, count)
+    }
 
 
 def nearest(word: str, words: list[str]) -> str:

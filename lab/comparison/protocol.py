@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lab.config import deciding, flat
+from lab.config import deciding, flat, in_words
 
 SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "seed_for", "evaluation", "data")
 """Sections of the configuration that are the question, and not an answer to it; `data` is the digest of what was trained on."""
@@ -15,6 +15,9 @@ NO_MATTER = ("evaluation.batch",)
 """Settings below them that change no number."""
 
 OF_CURVES = ("evaluation.every", "evaluation.samples")
+
+IN_WORDS = ("order", "schedule", "averaging")
+"""Sections that are one setting, in words: where one is another, all of its options are."""
 
 PLACES = ("dir", "download", "path")
 """Where data lie; their digest stands for them."""
@@ -48,6 +51,7 @@ def settings_of(
     """
     trainer = config.get("trainer") or {}
     config = deciding(config)
+    config |= {group: in_words(group, config.get(group)) for group in IN_WORDS}
     config["precision"], config["callbacks"] = trainer.get("precision", "32"), trainer.get("callbacks") or {}
     whole = {key: value for key, value in flat(config) if key.rpartition(".")[2] not in PLACES}
     whole["data"] = (provenance.get("data") or {}).get("digest", "?")

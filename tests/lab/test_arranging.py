@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lab import arranging
-from lab.config import CONF
+from lab.config import CONF, of_each_member
 from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.order import Scored
@@ -113,6 +113,13 @@ def test_killed_runs_go_on_with_the_same_order_rate_and_average(tmp_path):
     np.testing.assert_array_equal(one.curves["accuracy"], other.curves["accuracy"])
     np.testing.assert_array_equal(one.beside["raw"]["accuracy"], other.beside["raw"]["accuracy"])
     assert not np.array_equal(one.accuracy[:, -1], one.beside["raw"]["accuracy"][:, -1])
+
+
+def test_as_many_averages_as_members_are_still_all_members(tmp_path):
+    words = ("averaging=sma", "averaging.beside=[raw,ema]", f"paths.runs={tmp_path}")
+    results = load(train(graded(*words, "plan.processes=2")))
+    assert list(results.beside) == ["raw", "ema"]
+    assert of_each_member(results.config, 2) == {}
 
 
 def test_engines_refuse_what_they_take_no_part_in():
