@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.config import digest, nearest
+from lab.cell import digest
+from lab.config import nearest
 from lab.errors import UserError
 from lab.order import Scored, Uniform
 from lab.protocols import Data, Stream

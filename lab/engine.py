@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lab.config import build, deciding
+from lab.cell import deciding
+from lab.config import build
 from lab.core import another
 from lab.errors import UserError, invalid
 from lab.evaluation import Evaluation

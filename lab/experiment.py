@@ -14,19 +14,18 @@ from typing import Any
 import torch
 import yaml
 
-from lab import arranging
-from lab import config as configuration
+from lab import arranging, trial
 from lab import engine as engines
 from lab.averaging import Averaging
+from lab.cell import NOT_IN_DIGEST, deciding, digest, for_each_member, sources, without_places
 from lab.company import refuse_rivals
-from lab.config import NOT_IN_DIGEST, build, check, deciding, digest, for_each_member, seeds_of, sources
+from lab.config import build, check, seeds_of
 from lab.core import core
-from lab.errors import IncompleteError, UserError, invalid, one_of
+from lab.errors import IncompleteError, UserError, invalid, one_of, whole
 from lab.evaluation import Evaluation
-from lab.learner import ContinualLearner, overrides
-from lab.optimizers import StackedOptimizer
+from lab.learner import ContinualLearner
 from lab.order import Uniform
-from lab.plan import LONGEST_BLOCK, Plan, settle, settled, why_in_turn
+from lab.plan import LONGEST_BLOCK, Plan, settle, settled
 from lab.population import Population
 from lab.progress import Progress
 from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
@@ -34,7 +33,7 @@ from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
 from lab.schedules import Curve
 from lab.stream import Budget, Course
-from lab.training import finished, results_of, train, trainer_of
+from lab.training import finished, results_of, train
 from lab.workers import locked, side_by_side
 
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "64": torch.float64}
@@ -53,7 +52,7 @@ class Experiment:
         self.engine = first if isinstance(first, Engine) else None
         if self.engine:
             engines.refuse(self.config, self.engine)
-        self._refuse_loss()
+        trial.refuse_loss(self)
         self.order: Uniform = build("order", self.config["order"])
         if not isinstance(self.order, Uniform):
             raise invalid("order._target_", self.config["order"]["_target_"], "a lab.order.Uniform")
@@ -62,7 +61,7 @@ class Experiment:
             target = self.config["environment"]["_target_"]
             raise invalid("environment._target_", target, "an environment: `data`, and `stream(seed)`; see lab.protocols")
         arranging.check(self.order, self.environment.data)
-        self.streams = [self._stream(seed) for seed in self.seeds_for("stream")]
+        self.streams = [trial.stream_for(self, seed) for seed in self.seeds_for("stream")]
         accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise invalid("trainer.accelerator", "gpu", "auto or cpu: this machine has no CUDA device that torch can use")
@@ -73,110 +72,17 @@ class Experiment:
                 "trainer.precision", precision, "bf16: float16 needs a gradient scale, and all members would share one"
             )
         self.dtype = PRECISIONS[one_of("trainer.precision", precision, tuple(PRECISIONS))]
-        self._try_parts()
-
-    def _refuse_loss(self) -> None:
-        """Refuse to measure a loss of answers that are no logits, say distances to means."""
-        for name, strategy in zip(self.config["strategy"], self.strategies(), strict=True):
-            scores = not self.engine and overrides(strategy, "predict") and not strategy.predicts_logits
-            if self.config["evaluation"]["loss"] and scores:
-                reason = f"{name} answers by scores of its own, which are not known to be logits and have no cross-entropy"
-                raise UserError(f"evaluation.loss=true: {reason}; expected false")
-
-    def _try_parts(self) -> None:
-        """Build once what would otherwise be refused only after the run directory is made."""
-        self._try_network()
-        tried = build("optimizer", self.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(self.seeds), 1))})
-        if not isinstance(tried, StackedOptimizer):
-            expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
-            raise invalid("optimizer._target_", self.config["optimizer"]["_target_"], expected)
-        everyone = list(range(len(self.seeds)))
-        self._try_averaging(self.averaging(everyone), self.course_at_random())
-        if self.engine:
-            engines.try_out(self)
-        trainer_of(self._trainer_options, [])
-
-    def _try_averaging(self, averaging: Averaging, course: Course) -> None:
-        averaging.check(course)
-        for name, strategy in zip(self.config["strategy"], self.strategies(), strict=True):
-            if averaging.averages and not self.engine and overrides(strategy, "predict"):
-                told = f"strategy={name} answers by what it keeps of the weights as they are; expected averaging=none"
-                raise UserError(f"averaging: {told}")
-
-    def _try_strategies(self) -> None:
-        """Set the strategies up for the first member: what they refuse only there is to leave no run directory.
-
-        Only before a run begins, which does the same for every member: a method whose memory is large takes its time.
-        """
-        if not self.engine and any(overrides(strategy, "setup") for strategy in self.strategies()):
-            self.learner([0], Plan(False, 1, 1, LONGEST_BLOCK, why="a trial"))
+        trial.try_parts(self)
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
     def seeds_for(self, purpose: str) -> list[int]:
         """The members' seeds for a purpose (`seed_for.*`): their own unless one is given for all."""
         given = self.config["seed_for"][purpose]
-        return self.seeds if given is None else [configuration.whole(f"seed_for.{purpose}", given, 0)] * len(self.seeds)
-
-    def _stream(self, seed: int) -> Stream:
-        stream = self.order.unbounded(self.environment.stream(seed))
-        none = "this environment announces no boundaries"
-        none = "order.over=stream leaves no boundaries" if self.config["order"].get("over") == "stream" else none
-        for strategy in self.strategies():
-            kind = strategy.title
-            if stream.scenario not in strategy.scenarios:
-                raise UserError(f"environment.scenario={stream.scenario}: {kind} serves {', '.join(strategy.scenarios)}")
-            if strategy.needs_classes and self.environment.data.train.targets.dim() != 1:
-                name = self.environment.data.name
-                raise UserError(
-                    f"environment.source={name}: {kind} needs one class label an example, and these have one a token"
-                )
-            if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
-                raise UserError(f"strategy: {kind} must be told when a task ends, and {none}")
-            strategy.check(stream, self.environment.data)
-            stream = strategy.rewrite(stream, self.environment.data, seed)
-        if self.config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
-            raise UserError(f"reset_optimizer=true: {none} at which to reset")
-        if (stream.prequential or stream.one_pass) and (self.config["epochs"], self.config["steps"]) != (1, None):
-            given = f"epochs={self.config['epochs']}, steps={self.config['steps']}"
-            raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
-        if self.config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
-            raise UserError(f"evaluation.split=validation: no data are held out; {self._how_to_hold_out()}")
-        return stream
-
-    def _how_to_hold_out(self) -> str:
-        """What to set for data to be held out: the environment's own key, or that of the one it is made from."""
-        key, node = "environment", self.config["environment"]
-        while "validation" not in node and isinstance(node.get("base"), dict):
-            key, node = f"{key}.base", node["base"]
-        return f"set {key}.validation above 0" if "validation" in node else "this environment can hold none out"
-
-    def _try_network(self) -> None:
-        """Refuse a network that does not answer two examples with a logit for each output unit."""
-        inputs, outputs = self._two_examples(), self.streams[0].outputs
-        network = self.make_network().eval()
-        given = f"{type(network).__name__} on inputs of shape {list(inputs.shape)}"
-        given += "" if inputs.is_floating_point() else f" with tokens up to {int(inputs.max())}"
-        try:
-            with torch.no_grad():
-                logits = network(inputs)
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise UserError(f"network: {given} fails ({str(error).splitlines()[0]})") from None
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if not isinstance(logits, torch.Tensor) or shape[0] != len(inputs) or shape[-1] != outputs:
-            raise invalid("network", given, f"logits of shape [{len(inputs)}, ..., {outputs}], not {shape}")
-        why_in_turn(self._wish, self.make_network, inputs, self.device)
-
-    def _two_examples(self) -> torch.Tensor:
-        """Two training examples as a network is shown them; where they are tokens, the largest of all data among them."""
-        data = self.environment.data
-        inputs = data.train.inputs[:2]
-        if inputs.dtype == torch.uint8 or inputs.is_floating_point():
-            return inputs / 255 if inputs.dtype == torch.uint8 else inputs
-        return inputs + (max(int(split.inputs.max()) for split in (data.train, data.test)) - inputs.max())
+        return self.seeds if given is None else [whole(f"seed_for.{purpose}", given, 0)] * len(self.seeds)
 
     @property
-    def _trainer_options(self) -> dict[str, Any]:
+    def trainer_options(self) -> dict[str, Any]:
         return self.config["trainer"] | {"accelerator": "cpu" if self.device == "cpu" else "gpu"}
 
     def strategies(self) -> list[Method]:
@@ -197,7 +103,7 @@ class Experiment:
     def digest(self) -> str:
         """The cell: everything that decides the numbers, without seeds, paths, tracking, progress and hardware."""
         kept = deciding(self.config)
-        kept["environment"] = _without_places(kept["environment"])
+        kept["environment"] = without_places(kept["environment"])
         if content := arranging.content(self.order, self.environment.data):
             kept["order"] = kept["order"] | {"score": content}
         kept["precision"] = str(self.config["trainer"]["precision"])
@@ -272,7 +178,7 @@ class Experiment:
         return ContinualLearner(population, strategies, optimizer, reader, course, evaluation, own, *rest, places, averaging)
 
     @property
-    def _wish(self) -> dict[str, Any]:
+    def wish(self) -> dict[str, Any]:
         """What the user wishes of the plan, no more processes than members."""
         wish = self.config["plan"]
         processes = wish["processes"]
@@ -286,21 +192,21 @@ class Experiment:
     def settle_plan(self) -> Plan:
         if self.engine:
             steps = self.course(list(range(len(self.seeds))), LONGEST_BLOCK).total
-            return engines.settle(self._wish, len(self.seeds), steps, self.device)
+            return engines.settle(self.wish, len(self.seeds), steps, self.device)
         course = self.course(list(range(len(self.seeds))), LONGEST_BLOCK)
         # A forward pass is a third of a step.
         steps = course.total + self.evaluation(course, self.seeds).count() // (3 * self.config["batch_size"])
         reader = Reader(self.environment.data, self.streams)
         rows = torch.arange(self.config["batch_size"]) % len(self.environment.data.train)
         inputs = reader.read(rows.expand(len(self.seeds), -1), torch.zeros(len(self.seeds), 1, dtype=torch.int64))[0][0]
-        return settle(self._wish, self.make_network, inputs, len(self.seeds), steps, self.device)
+        return settle(self.wish, self.make_network, inputs, len(self.seeds), steps, self.device)
 
     # --- the job ------------------------------------------------------------------------------------------------------
 
     def run(self, progress: Progress) -> Path:
         """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
         if not (self.folder / "config.yaml").exists():
-            self._try_strategies()
+            trial.try_strategies(self)
         with locked(self.folder):
             if (self.folder / "results.json").exists():
                 self._incomplete.unlink(missing_ok=True)
@@ -310,7 +216,7 @@ class Experiment:
             )
             self._incomplete.touch()
             self._announce()
-            plan = settled(self.folder, self._wish, self.device, self.settle_plan)
+            plan = settled(self.folder, self.wish, self.device, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
             parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
             save(join(parts, self.seeds), self.folder)
@@ -354,7 +260,7 @@ class Experiment:
         if self.engine:
             return engines.train_members(self, members, plan, report)
         learner = self.learner(members, plan)
-        keeper = train(learner, self._trainer_options, folder, self.digest, report)
+        keeper = train(learner, self.trainer_options, folder, self.digest, report)
         if not finished(learner, keeper):
             at = f"stopped at step {keeper.step} of {learner.course.total}"
             raise IncompleteError(f"{at}; the same command without trainer.max_steps goes on")
@@ -374,13 +280,6 @@ class Experiment:
             "cell": self.digest,
             "plan": vars(plan),
         }
-
-
-def _without_places(node: Any) -> Any:
-    """A configuration node without the places where data lie: the data's digest stands for them."""
-    if not isinstance(node, dict):
-        return node
-    return {key: _without_places(value) for key, value in node.items() if key not in ("dir", "download", "path")}
 
 
 def _of_members(node: dict, members: list[int], count: int) -> dict:

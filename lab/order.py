@@ -16,6 +16,7 @@ on with the same samples.
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -54,10 +55,10 @@ class Uniform:
         """Whether the samples of phase ``number`` are drawn, instead of met in passes over its examples."""
         return False
 
-    def drawn(self, stream: Stream, number: int, samples: Tensor, of: int, seed: int) -> Tensor | None:
-        """In place of passes: positions into the examples of phase ``number`` for some of the ``of`` samples that are met in
-        it, by their numbers ``[k]``; None where passes are made."""
-        return None
+    def drawn(self, stream: Stream, number: int, samples: Tensor, of: int, seed: int) -> Tensor:
+        """Where samples are drawn: positions into the examples of phase ``number`` for some of the ``of`` samples that are met
+        in it, by their numbers ``[k]``."""
+        raise NotImplementedError
 
 
 class Scored(Uniform):
@@ -106,8 +107,8 @@ class Scored(Uniform):
 
     def by(self, scores: Tensor) -> Scored:
         """The same order by these scores, float ``[N]``."""
-        made = object.__new__(type(self))
-        made.__dict__ = self.__dict__ | {"scores": scores, "_kept": None}
+        made = copy(self)
+        made.scores, made._kept = scores, None
         return made
 
     # --- streams ------------------------------------------------------------------------------------------------------
@@ -166,9 +167,7 @@ class Scored(Uniform):
     def draws(self, stream: Stream, number: int) -> bool:
         return self.pacing is not None and self._chosen(stream, number)
 
-    def drawn(self, stream: Stream, number: int, samples: Tensor, of: int, seed: int) -> Tensor | None:
-        if not self.draws(stream, number):
-            return None
+    def drawn(self, stream: Stream, number: int, samples: Tensor, of: int, seed: int) -> Tensor:
         n = len(stream.phases[number].examples)
         key, for_mixing = (member_keys([seed], f"pacing/{number}/{what}").expand(len(samples)) for what in ("rank", "mix"))
         available = (paced(self.pacing, (samples / (self.reach * of)).clamp(max=1), self.start) * n).ceil().long()

@@ -125,7 +125,10 @@ class Torch(Curve):
         self.kind = getattr(lr_scheduler, one_of("schedule.name", name, by_the_step()))
         self.options = dict(options or {})
         self._worked_out: dict[int, Tensor] = {}
-        self.of(0, 2)
+
+    def check(self, members: int, spans: list[list[int]]) -> None:
+        for steps in {steps for own in spans for steps in own}:
+            self.of(0, steps)  # some say only behind their last step that they have had all they were made for
 
     def of(self, member: int, steps: int) -> Tensor:
         if steps not in self._worked_out:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from lab import optimizers
 from lab.batch import Batch
-from lab.config import build, digest, sources
+from lab.cell import digest, sources
+from lab.config import build
 from lab.core import core
 from lab.errors import UserError, number, one_of, require, whole
 from lab.evaluation import Evaluation, Rows

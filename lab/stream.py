@@ -201,9 +201,9 @@ class Order:
         width, n = self.budget.batch_size, len(self.stream.phases[phase].examples)
         length = n if self.budget.steps is not None else -(-n // width) * width
         position, stop = first * width, (first + count) * width
-        of = self.budget.steps_for(self.stream.phases[phase]) * width
-        drawn = self.by.drawn(self.stream, phase, torch.arange(position, stop), of, self.seed)
-        if drawn is not None:
+        if self.by.draws(self.stream, phase):
+            of = self.budget.steps_for(self.stream.phases[phase]) * width
+            drawn = self.by.drawn(self.stream, phase, torch.arange(position, stop), of, self.seed)
             return drawn, torch.ones_like(drawn, dtype=torch.bool)
         chosen, valid = [], []
         while position < stop:

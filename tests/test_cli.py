@@ -234,7 +234,7 @@ def test_what_a_strategy_refuses_when_it_is_set_up_leaves_nothing_either(run, tm
 def test_a_run_that_goes_on_is_not_tried_again(run, monkeypatch):
     words = ("strategy=er", "trainer.max_steps=3")
     assert run(*words)[0] == 1
-    monkeypatch.setattr("lab.experiment.Experiment._try_strategies", lambda _self: pytest.fail("tried again"))
+    monkeypatch.setattr("lab.trial.try_strategies", lambda _experiment: pytest.fail("tried again"))
     assert run("strategy=er")[0] == 0
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lab.cell import of_each_member
 from lab.comparison.naming import environment_names, method_names
 from lab.comparison.protocol import Settings, settings_of
-from lab.config import of_each_member
 from lab.errors import UserError
 from lab.metrics import FROM_CURVES
 from lab.report.summary import method_name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lab.config import deciding, flat, in_words
+from lab.cell import deciding, flat, in_words
 
 SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "seed_for", "evaluation", "data")
 """Sections of the configuration that are the question, and not an answer to it; `data` is the digest of what was trained on."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab.config import deciding, of_each_member
+from lab.cell import deciding, of_each_member
 from lab.report.curves import thinned
 from lab.report.drawing import COLOURS, band, empty, look, wrapped
 from lab.report.summary import mean_over_members

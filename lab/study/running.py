@@ -13,9 +13,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from lab.cell import deciding, flat
 from lab.comparison.cells import Cell, Run, cells_of
 from lab.comparison.protocol import PLACES, differences, settings_of
-from lab.config import deciding, flat
 from lab.core import core
 from lab.errors import IncompleteError, UserError, require
 from lab.metrics import FROM_CURVES

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.config import deciding, flat, of_each_member
+from lab.cell import deciding, flat, of_each_member
 from lab.report.curves import thinned
 from lab.report.summary import cell_name, interval, mean_over_members, method_name, overall
 from lab.results import Results

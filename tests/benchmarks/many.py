@@ -56,7 +56,7 @@ def costs(strategy: str, tasks: int) -> Costs:
         first = max(1, tasks - 100)
         for name in spent:
             setattr(learner, name, _timed(learner, name, spent, first))
-        train(learner, made._trainer_options, Path(folder), made.digest, lambda step: None)
+        train(learner, made.trainer_options, Path(folder), made.digest, lambda step: None)
         size = max(path.stat().st_size for path in Path(folder).glob("*.ckpt"))
     counted = tasks - first
     rest = (spent["begin"] + spent["end"]) / counted

@@ -45,6 +45,6 @@ def _timed(made: Experiment, plan: Plan, members: list[int], report) -> float:
     learner.measure = lambda step, phase, curves: None
     marks: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        train(learner, made._trainer_options, Path(folder), made.digest, lambda step: marks.append((step, time.perf_counter())))
+        train(learner, made.trainer_options, Path(folder), made.digest, lambda step: marks.append((step, time.perf_counter())))
     first, last = next(mark for mark in marks if mark[0] >= marks[-1][0] / 10), marks[-1]
     return (last[1] - first[1]) / (last[0] - first[0])

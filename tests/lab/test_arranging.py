@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lab import arranging
-from lab.config import CONF, of_each_member
+from lab.cell import of_each_member
+from lab.config import CONF
 from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.order import Scored
@@ -13,7 +14,6 @@ from lab.results import load
 from lab.run import composed
 
 from .forked import SMALL, small, train
-from .test_order import scores_of, stream_of
 
 GRADED = [word for word in SMALL if not word.startswith("environment")] + [
     "environment=graded", "environment.base.tasks=2", "environment.base.validation=0.5", "seeds=2", "batch_size=16",
@@ -141,4 +141,3 @@ def test_scores_are_looked_at_before_a_run_directory_is_made(tmp_path):
     with pytest.raises(UserError, match=r"order.score=quality: nothing says how good the examples of digits are"):
         train(small("order=ascending", f"paths.runs={tmp_path}/runs"))
     assert not (tmp_path / "runs").exists()
-    assert Scored().by(scores_of(6)).places(stream_of(6), 0, 0, 3).shape == (6,)

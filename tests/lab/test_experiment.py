@@ -125,7 +125,7 @@ def test_editing_what_environments_share_makes_another_cell(monkeypatch):
     import inspect
 
     from environments import augment
-    from lab.config import sources
+    from lab.cell import sources
 
     node = {"_target_": "environments.split.Split"}
     assert inspect.getsource(augment) in sources(node)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from lab.config import deciding
+from lab.cell import deciding
 from lab.errors import UserError
 from lab.evaluation import Evaluation
 from lab.experiment import Experiment

@@ -101,7 +101,9 @@ def test_those_that_want_more_than_the_step_do_not():
 
 def test_options_that_torch_refuses_are_refused_with_those_it_takes():
     with pytest.raises(UserError, match=r"schedule.options=\{'T_0': 5\}: StepLR refuses them .* takes step_size, gamma"):
-        Torch("StepLR", {"T_0": 5})
+        Rates(Torch("StepLR", {"T_0": 5}), [[3]])
+    with pytest.raises(UserError, match=r"OneCycleLR refuses them .*[Tt]ried to step 1[12] times"):
+        Rates(Torch("OneCycleLR", {"max_lr": 1.0, "total_steps": 10, "cycle_momentum": False}), [[20]])
 
 
 # --- members and tasks ------------------------------------------------------------------------------------------------
@@ -128,7 +130,7 @@ def test_a_curve_spans_the_stream_or_starts_again_with_each_task():
 
 @pytest.mark.parametrize("make", [SGD, AdamW])
 def test_members_of_one_population_may_have_different_schedules(make):
-    """Each ends with the bits that it has alone, in unequal company too."""
+    """Each ends as it does alone, in unequal company too."""
     finals = [1.0, 0.1, 0.0]
 
     def trained(seeds, final):

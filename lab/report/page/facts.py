@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lab.cell import flat
 from lab.comparison.cells import Cell, spans
 from lab.comparison.protocol import PLACES
-from lab.config import flat
 from lab.report.page.charts import Rows
 from lab.report.summary import overall, written
 

@@ -1,0 +1,121 @@
+"""What is refused before a run leaves anything behind: parts that do not fit each other, tried once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lab import engine as engines
+from lab.averaging import Averaging
+from lab.config import build
+from lab.errors import UserError, invalid
+from lab.learner import overrides
+from lab.optimizers import StackedOptimizer
+from lab.plan import LONGEST_BLOCK, Plan, why_in_turn
+from lab.protocols import Stream
+from lab.training import trainer_of
+
+if TYPE_CHECKING:
+    from lab.experiment import Experiment
+
+
+def stream_for(experiment: Experiment, seed: int) -> Stream:
+    """A member's stream, announced as the order leaves it and rewritten by the strategies, each of which it must serve."""
+    config, data = experiment.config, experiment.environment.data
+    stream = experiment.order.unbounded(experiment.environment.stream(seed))
+    none = "this environment announces no boundaries"
+    none = "order.over=stream leaves no boundaries" if config["order"].get("over") == "stream" else none
+    for strategy in experiment.strategies():
+        kind = strategy.title
+        if stream.scenario not in strategy.scenarios:
+            raise UserError(f"environment.scenario={stream.scenario}: {kind} serves {', '.join(strategy.scenarios)}")
+        if strategy.needs_classes and data.train.targets.dim() != 1:
+            name = data.name
+            raise UserError(f"environment.source={name}: {kind} needs one class label an example, and these have one a token")
+        if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
+            raise UserError(f"strategy: {kind} must be told when a task ends, and {none}")
+        strategy.check(stream, data)
+        stream = strategy.rewrite(stream, data, seed)
+    if config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
+        raise UserError(f"reset_optimizer=true: {none} at which to reset")
+    if (stream.prequential or stream.one_pass) and (config["epochs"], config["steps"]) != (1, None):
+        given = f"epochs={config['epochs']}, steps={config['steps']}"
+        raise UserError(f"{given}: this environment is one pass over its data; expected epochs=1 steps=null")
+    if config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
+        raise UserError(f"evaluation.split=validation: no data are held out; {_how_to_hold_out(experiment)}")
+    return stream
+
+
+def _how_to_hold_out(experiment: Experiment) -> str:
+    """What to set for data to be held out: the environment's own key, or that of the one it is made from."""
+    key, node = "environment", experiment.config["environment"]
+    while "validation" not in node and isinstance(node.get("base"), dict):
+        key, node = f"{key}.base", node["base"]
+    return f"set {key}.validation above 0" if "validation" in node else "this environment can hold none out"
+
+
+def refuse_loss(experiment: Experiment) -> None:
+    """Refuse to measure a loss of answers that are no logits, say distances to means."""
+    for name, strategy in zip(experiment.config["strategy"], experiment.strategies(), strict=True):
+        scores = not experiment.engine and overrides(strategy, "predict") and not strategy.predicts_logits
+        if experiment.config["evaluation"]["loss"] and scores:
+            reason = f"{name} answers by scores of its own, which are not known to be logits and have no cross-entropy"
+            raise UserError(f"evaluation.loss=true: {reason}; expected false")
+
+
+def try_parts(experiment: Experiment) -> None:
+    """Build once what would otherwise be refused only after the run directory is made."""
+    _try_network(experiment)
+    tried = build("optimizer", experiment.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(experiment.seeds), 1))})
+    if not isinstance(tried, StackedOptimizer):
+        expected = "a lab.optimizers.StackedOptimizer, which steps all members and lets them rest"
+        raise invalid("optimizer._target_", experiment.config["optimizer"]["_target_"], expected)
+    _try_averaging(experiment, experiment.averaging(list(range(len(experiment.seeds)))))
+    if experiment.engine:
+        engines.try_out(experiment)
+    trainer_of(experiment.trainer_options, [])
+
+
+def _try_network(experiment: Experiment) -> None:
+    """Refuse a network that does not answer two examples with a logit for each output unit."""
+    inputs, outputs = _two_examples(experiment), experiment.streams[0].outputs
+    network = experiment.make_network().eval()
+    given = f"{type(network).__name__} on inputs of shape {list(inputs.shape)}"
+    given += "" if inputs.is_floating_point() else f" with tokens up to {int(inputs.max())}"
+    try:
+        with torch.no_grad():
+            logits = network(inputs)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"network: {given} fails ({str(error).splitlines()[0]})") from None
+    shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(logits, torch.Tensor) or shape[0] != len(inputs) or shape[-1] != outputs:
+        raise invalid("network", given, f"logits of shape [{len(inputs)}, ..., {outputs}], not {shape}")
+    why_in_turn(experiment.wish, experiment.make_network, inputs, experiment.device)
+
+
+def _two_examples(experiment: Experiment) -> torch.Tensor:
+    """Two training examples as a network is shown them; where they are tokens, the largest of all data among them."""
+    data = experiment.environment.data
+    inputs = data.train.inputs[:2]
+    if inputs.dtype == torch.uint8 or inputs.is_floating_point():
+        return inputs / 255 if inputs.dtype == torch.uint8 else inputs
+    return inputs + (max(int(split.inputs.max()) for split in (data.train, data.test)) - inputs.max())
+
+
+def _try_averaging(experiment: Experiment, averaging: Averaging) -> None:
+    """Refuse an average, and with the course a schedule, that does not fit the run or its strategies."""
+    averaging.check(experiment.course_at_random())
+    for name, strategy in zip(experiment.config["strategy"], experiment.strategies(), strict=True):
+        if averaging.averages and not experiment.engine and overrides(strategy, "predict"):
+            told = f"strategy={name} answers by what it keeps of the weights as they are; expected averaging=none"
+            raise UserError(f"averaging: {told}")
+
+
+def try_strategies(experiment: Experiment) -> None:
+    """Set the strategies up for the first member: what they refuse only there is to leave no run directory.
+
+    Only before a run begins, which does the same for every member: a method whose memory is large takes its time.
+    """
+    if not experiment.engine and any(overrides(strategy, "setup") for strategy in experiment.strategies()):
+        experiment.learner([0], Plan(False, 1, 1, LONGEST_BLOCK, why="a trial"))
