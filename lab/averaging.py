@@ -17,6 +17,7 @@ holds it all. That both come to the same is tested.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -268,10 +269,23 @@ class Iterates(Timed):
 
     def setup(self, population: Population, course: Course) -> None:
         super().setup(population, course)
-        decay = torch.tensor(_of_each("averaging.decay", self.decay, population.members), dtype=torch.float64)
+        decays = _of_each("averaging.decay", self.decay, population.members)
         for name, value in held(population).items():
             self.register_buffer(f"mean/{name}", value.detach().clone())
-        self.register_buffer("stays", decay**self.every, persistent=False)
+        self.register_buffer("stays", torch.tensor(decays, dtype=torch.float64) ** self.every, persistent=False)
+        self._alike = self._shares_of_all(course, decays)
+
+    def _shares_of_all(self, course: Course, decays: list[float]) -> list[float] | None:
+        """What each update counts for, where that is the same for all members: a number is cheaper than one a member."""
+        places = [self._places(course, member) for member in range(len(decays))]
+        if len(set(decays)) > 1 or any(own != places[0] for own in places):
+            return None
+        if self.over == "run":
+            numbers = list(range(1, len(places[0]) + 1))
+        else:
+            counts = Counter(phase for phase, _ in places[0])
+            numbers = [n for phase in sorted(counts) for n in range(1, counts[phase] + 1)]
+        return _shares(self.stays[0], torch.tensor(numbers)).tolist()
 
     def _places(self, course: Course, member: int) -> list[tuple[int, int]]:
         lengths = [own[member] for own in course.lengths]
@@ -284,11 +298,12 @@ class Iterates(Timed):
         return places
 
     def _update(self, own: dict[str, Tensor], ordinal: int, members: Tensor | None) -> None:
-        # (1 - d) / (1 - d^n), and 1 / n where d is 1.
-        n = self.taken + 1
-        share = torch.where(self.stays < 1, (1 - self.stays) / (1 - self.stays**n), 1 / n)
-        share = share if members is None else torch.where(members, share, 0.0)
         means, values = [self._buffers[f"mean/{name}"] for name in own], [value.detach() for value in own.values()]
+        if self._alike is not None:
+            torch._foreach_lerp_(means, values, self._alike[ordinal])
+            return
+        share = _shares(self.stays, self.taken + 1)
+        share = share if members is None else torch.where(members, share, 0.0)
         torch._foreach_lerp_(means, values, [_like(share.to(value.dtype), value) for value in values])
 
     @torch.no_grad()
@@ -300,6 +315,11 @@ class Iterates(Timed):
 
     def announcement(self, members: int, parameters: int, size: int) -> str | None:
         return f"averaging: keeps one average of {members} networks, {members * parameters * size / 2**20:.1f} MiB"
+
+
+def _shares(stays: Tensor, n: Tensor) -> Tensor:
+    """What the n-th of an exponential average's values counts for then: (1 - d) / (1 - d^n), and 1 / n where d is 1."""
+    return torch.where(stays < 1, (1 - stays) / (1 - stays**n), 1 / n)
 
 
 def weights(kind: str, alpha: float, n: int) -> Tensor:

@@ -133,6 +133,23 @@ def test_iterates_count_by_their_age():
         assert_is(learner, m, mean_of(states, shares / shares.sum()))
 
 
+@pytest.mark.parametrize("decay", [0.9, 1.0])
+@pytest.mark.parametrize("over", ["run", "task"])
+def test_members_alike_are_averaged_as_by_themselves(decay, over):
+    # What counts alike for all is a number, and one a member where one of them differs.
+    budget, found = Budget(4, steps=7), []
+    for decays in (decay, [decay, decay, 0.5]):
+        learner = learner_of(Iterates(decays, every=2, over=over), budget=budget)
+        seen = followed(learner)
+        found.append(learner.averaging.state(learner.population, None))
+        begin = 7 * (len(learner.course.ends) - 1) if over == "task" else 0
+        states = seen[0][begin:][1::2]
+        shares = torch.tensor([decay ** (2 * age) for age in reversed(range(len(states)))])
+        assert_is(learner, 0, mean_of(states, shares / shares.sum()))
+    for name, value in found[0].items():
+        assert torch.equal(value[:2], found[1][name][:2])
+
+
 @pytest.mark.parametrize(
     "averaging",
     [
