@@ -168,7 +168,9 @@ class Experiment:
         """The learner of some of the members (positions in ``seeds``)."""
         own, init = [self.seeds[m] for m in members], self.seeds_for("initialisation")
         course = self.course(members, plan.block)
-        population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype, own)
+        layout = self.environment.data.layout
+        sayable = layout.sayable if layout and layout.sayable.shape[1] == course.streams[0].outputs else None
+        population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype, own, sayable)
         optimizer = build("optimizer", _of_members(self.config["optimizer"], members, len(self.seeds)), population.leaves)
         evaluation = self.evaluation(course, own)
         reader = Reader(self.environment.data, course.streams)

@@ -13,6 +13,7 @@ from torch.func import stack_module_state, vmap
 from torch.utils._pytree import tree_map
 
 from lab.errors import UserError
+from lab.rules import UNSAYABLE
 from lab.seeding import derive, member_keys
 from lab.tracing import DOT, Tracing, widened
 
@@ -26,6 +27,7 @@ class Population(Tracing, nn.Module):
         stack: run all members at once under ``vmap``, or one after the other; same parameters, same interface.
         dtype: what the networks compute in. Parameters stay float32 (float64 for float64) whatever this is.
         own_seeds: of the members, for their dropout masks; None for ``seeds``.
+        sayable: which output units may answer at which places, bool ``[P, C]`` (:class:`lab.rules.Layout`); None for all.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Population(Tracing, nn.Module):
         stack: bool = True,
         dtype: torch.dtype = torch.float32,
         own_seeds: list[int] | None = None,
+        sayable: Tensor | None = None,
     ):
         super().__init__()
+        self.sayable = Sayable(sayable)
         networks = [one_network(make, seed, own) for seed, own in zip(seeds, own_seeds or seeds, strict=True)]
         self._make, self._seeds = make, seeds
         self.dtype, self.stack, self.members = dtype, stack, len(seeds)
@@ -96,7 +100,29 @@ class Population(Tracing, nn.Module):
         else:
             inputs = self._converted(inputs)
             logits = vmap(self._one)(values, inputs) if self.stack else self._in_turn(values, inputs)
-        return widened(logits)
+        return self.sayable(widened(logits))
+
+    @torch.no_grad()
+    def decode(self, inputs: Tensor, noise: Tensor | None = None, beams: int = 1) -> Tensor:
+        """What the networks say where each place depends on those before it, by their own `decode`: K answers to each of
+        inputs ``[M, B, ...]``, classes int64 ``[M, B, K, P]``.
+
+        Args:
+            noise: Gumbel noise ``[M, B, K, P, C]``, with which answers are drawn; None: the ``beams`` most probable ones that
+                a beam search finds, the best first.
+
+        Raises:
+            UserError: for a network that has no such method.
+        """
+        if not hasattr(self._skeleton[0], "decode"):
+            kind = type(self._skeleton[0]).__name__
+            raise UserError(f"network: {kind} has no method `decode`, which is needed to answer one place after the other")
+
+        def one(state: list[Tensor], inputs: Tensor, noise: Tensor | None = None) -> Tensor:
+            with self._filled(state) as network:
+                return network.decode(inputs, noise, beams)
+
+        return self._each(one, self._state(), self._converted(inputs), *(() if noise is None else (noise,)))
 
     def features(self, inputs: Tensor, state: dict[str, Tensor] | None = None) -> Tensor:
         """What the networks' ``features`` give, ``[M, B, D]``: the last hidden layer's activations.
@@ -207,6 +233,18 @@ class Population(Tracing, nn.Module):
     def member(self, index: int) -> dict[str, Tensor]:
         """One member's parameters and buffers under the network's own names, as ``load_state_dict`` takes them."""
         return {name.replace(DOT, "."): value[index].detach().clone() for name, value in self.state_dict().items()}
+
+
+class Sayable(nn.Module):
+    """Gives the units that cannot be said at a place a logit of :data:`UNSAYABLE`."""
+
+    def __init__(self, places_and_units: Tensor | None):
+        super().__init__()
+        given = None if places_and_units is None or bool(places_and_units.all()) else ~places_and_units
+        self.register_buffer("not_here", given, persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits if self.not_here is None else logits.masked_fill(self.not_here, UNSAYABLE)
 
 
 def one_network(make: Callable[[], nn.Module], seed: int, own_seed: int) -> nn.Module:

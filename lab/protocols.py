@@ -5,7 +5,7 @@ Letters in shapes: M members, B batch, T tasks, C output units, N examples of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -18,6 +18,7 @@ from lab.fisher import ESTIMATORS as FISHER_ESTIMATORS
 from lab.flat import flatten, products, squares, unflatten
 from lab.lags import Law, apportion, law
 from lab.memory import Balanced, Reservoir, require_room
+from lab.rules import Layout, Output, Rule
 from lab.seeding import derive, generator, integers, uniform
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from lab.member import Member
 
 __all__ = [
-    "FISHER_ESTIMATORS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Law", "Phase", "Reservoir", "Steps",
-    "Strategy", "Stream", "Task", "UserError", "View", "apportion", "derive", "flatten", "fraction", "generator", "integers",
-    "invalid", "law", "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength",
-    "unflatten", "uniform", "whole",
+    "FISHER_ESTIMATORS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Law", "Layout", "Output",
+    "Phase", "Reservoir", "Rule", "Steps", "Strategy", "Stream", "Task", "UserError", "View", "apportion", "derive",
+    "flatten", "fraction", "generator", "integers", "invalid", "law", "number", "one_of", "phase_per_task", "products",
+    "require", "require_room", "squares", "strength", "unflatten", "uniform", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")
@@ -66,6 +67,9 @@ class Data:
     """A hash of the arrays: two runs with equal digests saw equal data."""
     ordered: bool = False
     """Whether the rows are in order of time, ``test`` after ``train``."""
+    layout: Layout | None = None
+    """What the outputs are called, for rules over them; rows without labels may then be in both splits, in no task of their
+    own, for groups (see :class:`Task`)."""
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -85,6 +89,13 @@ class Task:
     """int64 ``[n]``: rows of ``data.train`` held out of ``train``."""
     view: Tensor | None = None
     """What makes this task's inputs different, for the stream's :class:`View`: a permutation ``[D]``, an angle ``[]``."""
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+    """Rows of ``data.train`` ``[n, k]`` on which rules over this kind of group are imposed while the task is trained, labelled
+    or not; rules over ``single`` examples without an entry: each of ``train`` by itself."""
+    test_groups: Mapping[str, Tensor] = field(default_factory=dict)
+    """Likewise rows of ``data.test`` ``[n, k]`` on which rules are measured; ``single``: each of ``test``."""
+    rules: tuple[str, ...] | None = None
+    """Names of the stream's rules that are imposed while this task is trained; None: all."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,8 @@ class Stream:
     baseline: Tensor | None = None
     """float ``[T]``: the accuracy on each task's training examples of predicting that a label is the one met before it,
     to be reported beside the accuracy just before training."""
+    rules: tuple[Rule, ...] = ()
+    """What is known of the outputs: measured after every task, on every task; imposed by strategies that do so."""
     one_pass: bool = False
     """Whether the order of its phases is the point; asks for one pass over the data, as ``prequential`` does."""
 
