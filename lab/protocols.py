@@ -50,6 +50,8 @@ class Examples:
     """int64 ``[N]``, or ``[N, L]`` for a label per token, with -100 where there is none."""
     quality: Tensor | None = None
     """float ``[N]``: how good each example is, for curricula; higher is better."""
+    genre: Tensor | None = None
+    """int64 ``[N]``: which of :attr:`Data.genres` each example is of; -1 for none."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -70,6 +72,8 @@ class Data:
     layout: Layout | None = None
     """What the outputs are called, for rules over them; rows without labels may then be in both splits, in no task of their
     own, for groups (see :class:`Task`)."""
+    genres: tuple[str, ...] = ()
+    """What kinds of examples there are, by name, where examples say theirs (:attr:`Examples.genre`)."""
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------

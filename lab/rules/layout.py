@@ -5,7 +5,7 @@ Letters in shapes: N examples, P places (the targets of an example; 1 where it h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -51,6 +51,8 @@ class Layout:
     """There, the class behind which no place counts any more."""
     metric: str = "accuracy"
     """The task's own measure, by its name in results: what is weighed against violations."""
+    vectors: Tensor | None = field(default=None, compare=False, repr=False)
+    """What is known of the tokens before training, float ``[V, D]``, NaN for those of which nothing is: embeddings start so."""
 
     def __post_init__(self):
         names = ["source", *(output.name for output in self.outputs)]
