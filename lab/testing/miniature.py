@@ -105,7 +105,8 @@ def small_learner(
     for strategy in strategies:
         streams = [strategy.rewrite(stream, environment.data, seed) for stream, seed in zip(streams, seeds, strict=True)]
     course = Course(streams, seeds, budget or Budget(4), block, curves, schedule=schedule, orders=orders)
-    population = Population(make, seeds, stack, dtype)
+    layout = environment.data.layout
+    population = Population(make, seeds, stack, dtype, sayable=layout and layout.sayable)
     reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds, samples=samples)
     made = (population, list(strategies), optimizer(population.leaves), reader, course, evaluation, seeds)
     return ContinualLearner(*made, **options)
