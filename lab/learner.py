@@ -32,9 +32,9 @@ HOOKS = ("extend", "gates", "units", "criterion", "loss", "gradient", "update_sc
 class ContinualLearner(Services, LightningModule):
     """M learners trained together.
 
-    What strategies use: ``population``, ``optimizer``, ``reader``, ``course``, ``seeds``, ``phase`` (the number of the one in
-    training), ``clock`` ``[M]`` (steps each member has taken), ``activations`` (of the layers in ``population.watched``, in the
-    step's forward pass), and :class:`Services`.
+    What strategies use: ``population``, ``optimizer``, ``reader``, ``layout`` (of the data's outputs, or None), ``course``,
+    ``seeds``, ``phase`` (the number of the one in training), ``clock`` ``[M]`` (steps each member has taken), ``activations``
+    (of the layers in ``population.watched``, in the step's forward pass), and :class:`Services`.
 
     Args:
         outputs: which output units take part in a sample's loss in class-incremental training: ``all``, those ``seen`` so
@@ -66,7 +66,7 @@ class ContinualLearner(Services, LightningModule):
         self.strategies = nn.ModuleList(strategies)
         self.course, self.seeds, self.members = course, seeds, len(seeds)
         self.places = places or (list(range(len(seeds))), len(seeds))
-        self.outputs, self.clip, self.reset_optimizer = outputs, clip, reset_optimizer
+        self.outputs, self.clip, self.reset_optimizer, self.layout = outputs, clip, reset_optimizer, reader.layout
         self.optimizer = optimizer
         self.register_buffer("clock", torch.zeros(self.members, dtype=torch.int64))
         self.register_buffer("diverged_at", torch.full((self.members,), -1))

@@ -32,7 +32,7 @@ class Reader(nn.Module):
         )
         if not alike:
             raise UserError("environment: all members' streams must agree in the number of tasks, outputs, view and scenario")
-        self.view, self.augment = first.view, first.augment
+        self.view, self.augment, self.layout = first.view, first.augment, data.layout
         self.shape = tuple(data.train.inputs.shape[1:])
         for split in ("train", "test"):
             self._keep(f"{split}_inputs", getattr(data, split).inputs)

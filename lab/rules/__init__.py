@@ -1,6 +1,8 @@
 """Rules over named outputs: written once, and from that their violation, their truth on probabilities, and what breaks them."""
 
+from lab.rules.groups import Groups
 from lab.rules.layout import PADDING, UNSAYABLE, Layout, Output
+from lab.rules.looking import WAYS, Looked, Looking
 from lab.rules.rule import Rule
 
-__all__ = ["PADDING", "UNSAYABLE", "Layout", "Output", "Rule"]
+__all__ = ["PADDING", "UNSAYABLE", "WAYS", "Groups", "Layout", "Looked", "Looking", "Output", "Rule"]

@@ -88,3 +88,14 @@ class Layout:
         if self.places == 1:
             return torch.ones(*inputs.shape[:-1], 1, dtype=torch.bool, device=inputs.device)
         return inputs[..., : self.places] != PADDING
+
+    def retold(self, inputs: Tensor, answers: Tensor, told: Tensor) -> Tensor:
+        """Inputs ``[..., L]`` as they are when these ``answers`` ``[..., P]`` were given, place after place.
+
+        ``told``: of :attr:`told`, as a tensor on their device.
+        """
+        before = inputs[..., : self.source + 1]
+        before, answers = (
+            each.expand(*torch.broadcast_shapes(before.shape[:-1], answers.shape[:-1]), -1) for each in (before, answers)
+        )
+        return torch.cat([before, told[answers[..., :-1]].to(inputs.dtype)], -1)
