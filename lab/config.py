@@ -10,9 +10,12 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.errors import LARGEST, UserError, invalid, number, one_of, whole
+
+if TYPE_CHECKING:
+    from lab.protocols import Data
 
 _HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (_HERE / "conf", _HERE.parent / "conf") if path.is_dir())
@@ -65,6 +68,14 @@ def build(key: str, node: dict, *args: Any, **extra: Any) -> Any:
         return target(*args, **made, **extra)
     except UserError as error:
         raise UserError(_in_place(str(error), key)) from None
+
+
+def build_network(node: dict, data: Data, outputs: int) -> Any:
+    """The network that a node describes, for examples of these data; one that takes a ``layout`` is told the data's."""
+    told = {"shape": tuple(data.train.inputs.shape[1:]), "outputs": outputs}
+    if "_target_" in node and "layout" in inspect.signature(locate("network", node["_target_"])).parameters:
+        told["layout"] = data.layout
+    return build("network", node, **told)
 
 
 def _parts(key: str, node: dict, factories: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lab import engine as engines
 from lab.averaging import Averaging
 from lab.cell import NOT_IN_DIGEST, deciding, digest, for_each_member, sources, without_places
 from lab.company import refuse_rivals
-from lab.config import build, check, seeds_of
+from lab.config import build, build_network, check, seeds_of
 from lab.core import core
 from lab.errors import IncompleteError, UserError, invalid, one_of, whole
 from lab.evaluation import Evaluation
@@ -116,8 +116,7 @@ class Experiment:
         return Path(self.config["paths"]["runs"]).expanduser() / self.digest / digest(str(self.seeds))
 
     def make_network(self) -> torch.nn.Module:
-        shape = tuple(self.environment.data.train.inputs.shape[1:])
-        network = build("network", self.config["network"], shape=shape, outputs=self.streams[0].outputs)
+        network = build_network(self.config["network"], self.environment.data, self.streams[0].outputs)
         if not isinstance(network, torch.nn.Module):
             raise invalid("network._target_", type(network).__name__, "a torch.nn.Module")
         return network

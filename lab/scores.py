@@ -20,7 +20,7 @@ from torch import Tensor
 from lab import optimizers
 from lab.batch import Batch
 from lab.cell import digest, sources
-from lab.config import build
+from lab.config import build_network
 from lab.core import core
 from lab.errors import UserError, number, one_of, require, whole
 from lab.evaluation import Evaluation, Rows
@@ -222,10 +222,10 @@ def _learner(
     # The networks of a repeat start alike, so that scores of different folds differ by the data alone.
     initial = [derive(seed, "reference", "repeat", member // settings.folds) for member in range(len(folds))]
     course = Course(streams, own, Budget(settings.batch_size, settings.epochs), LONGEST_BLOCK)
-    reader, shape = Reader(data, streams), tuple(data.train.inputs.shape[1:])
+    reader = Reader(data, streams)
 
     def make() -> torch.nn.Module:
-        return build("network", network, shape=shape, outputs=data.classes)
+        return build_network(network, data, data.classes)
 
     shown = reader.shown(data.train.inputs[rows[:2]], None)
     refusal = why_in_turn({"stack": "auto", "processes": 1}, make, shown, device)

@@ -89,8 +89,9 @@ def _try_network(experiment: Experiment) -> None:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"network: {given} fails ({str(error).splitlines()[0]})") from None
     shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if not isinstance(logits, torch.Tensor) or shape[0] != len(inputs) or shape[-1] != outputs:
-        raise invalid("network", given, f"logits of shape [{len(inputs)}, ..., {outputs}], not {shape}")
+    expected = [len(inputs), *experiment.environment.data.train.targets.shape[1:], outputs]
+    if shape != expected:
+        raise invalid("network", given, f"logits of shape {expected}, not {shape}")
     why_in_turn(experiment.wish, experiment.make_network, inputs, experiment.device)
 
 
