@@ -3,10 +3,11 @@
 from lab.networks.cnn import CNN
 from lab.networks.dropout import Dropout
 from lab.networks.encoder import Encoder
+from lab.networks.encoder_decoder import EncoderDecoder
 from lab.networks.mlp import MLP
 from lab.networks.pair_bag import PairBag
 from lab.networks.resnet import SlimResNet18
 from lab.networks.tagger import Tagger
 from lab.networks.transformer import Transformer
 
-__all__ = ["CNN", "MLP", "Dropout", "Encoder", "PairBag", "SlimResNet18", "Tagger", "Transformer"]
+__all__ = ["CNN", "MLP", "Dropout", "Encoder", "EncoderDecoder", "PairBag", "SlimResNet18", "Tagger", "Transformer"]

@@ -9,12 +9,14 @@ from scipy import stats
 from torch import nn
 
 from lab.errors import UserError
-from lab.networks import CNN, MLP, Dropout, SlimResNet18, Tagger, Transformer
+from lab.networks import CNN, MLP, Dropout, EncoderDecoder, SlimResNet18, Tagger, Transformer
 from lab.networks.norm import normalisation
 from lab.optimizers import SGD
 from lab.population import Population, why_not_stacked
+from lab.rules import Layout, Output
 
 IMAGE = (3, 8, 8)
+TOLD = Layout((Output("out", tuple("abcde")),), 3, tuple(map(str, range(20))), source=4, told=(1, 2, 3, 4, 0), end=4)
 MAKERS = {
     "mlp": partial(MLP, IMAGE, 5, width=12, depth=2),
     "cnn": partial(CNN, IMAGE, 5, channels=4, width=8),
@@ -25,12 +27,13 @@ MAKERS = {
     "resnet_group": partial(SlimResNet18, IMAGE, 5, filters=2, norm="group"),
     "tagger": partial(Tagger, (7,), 5, vocabulary=20, width=6, window=3),
     "transformer": partial(Transformer, (7,), 20, width=8, depth=2, heads=2),
+    "encoder_decoder": partial(EncoderDecoder, (7,), 5, layout=TOLD, width=6),
 }
 
 
 def inputs_for(name, members, batch=6, seed=0, dtype=torch.float32):
     draw = torch.Generator().manual_seed(seed)
-    if name in ("tagger", "transformer"):
+    if name in ("tagger", "transformer", "encoder_decoder"):
         return torch.randint(0, 20, (members, batch, 7), generator=draw)
     return torch.randn(members, batch, *IMAGE, generator=draw, dtype=dtype)
 
