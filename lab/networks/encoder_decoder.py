@@ -51,7 +51,7 @@ class EncoderDecoder(nn.Module):
         return self.answered(states_BTW, memory)
 
     def encoded(self, source_BS: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """The decoder's first state ``[B, W]``; keys and values ``[B, S, W]``, and what padding adds to scores ``[B, 1, S]``."""
+        """The decoder's first state ``[B, W]``; keys and values ``[B, S, W]``, what padding adds to scores ``[B, 1, S]``."""
         padding_BS = source_BS == PADDING
         both = torch.stack([source_BS, source_BS.flip(1)])
         start = self.embedding.weight.new_zeros(2, len(source_BS), self.embedding.embedding_dim)
