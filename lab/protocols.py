@@ -177,6 +177,8 @@ class Method:
     """Whether it must be told when a task ends."""
     needs_classes: ClassVar[bool] = False
     """Whether every example must have one class label (and not a label for each token)."""
+    needs_rules: ClassVar[bool] = False
+    """Whether the environment must know something of the outputs (``Stream.rules``)."""
 
     @property
     def title(self) -> str:

@@ -35,6 +35,10 @@ def stream_for(experiment: Experiment, seed: int) -> Stream:
             raise UserError(f"environment.source={name}: {kind} needs one class label an example, and these have one a token")
         if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
             raise UserError(f"strategy: {kind} must be told when a task ends, and {none}")
+        if strategy.needs_rules and not stream.rules:
+            raise UserError(
+                f"strategy: {kind} needs rules about the outputs, and this environment has none; see docs/constraints.md"
+            )
         strategy.check(stream, data)
         stream = strategy.rewrite(stream, data, seed)
     if config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):

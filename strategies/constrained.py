@@ -55,6 +55,8 @@ class Constrained(Strategy):
         keep: whether rules of earlier tasks go on being imposed, on the data at hand.
     """
 
+    needs_rules = True
+
     def __init__(
         self, loss="reinforce", logic="product", explore="samples", count=10, baseline="others", integrate="sum",
         strength=1.0, step=0.01, tolerance=0.0, groups=32, rules=None, keep=True,
@@ -113,11 +115,9 @@ class Constrained(Strategy):
         for name, given in self.numbers.items():
             self.register_buffer(name, learner.value(f"{KEY}.{name}", given))
         self.register_buffer("duals", self.strength.unsqueeze(1).repeat(1, len(self.rules)))
-        imposed = torch.stack([self._imposed(stream) for stream in streams], 1)
-        self.of_constraints, self.columns = None, {}
-        self.imposing = imposed.flatten(1).any(1).tolist()
-        self.register_buffer("imposed", imposed.to(self.duals), persistent=False)
-        self.register_buffer("violation", torch.zeros_like(self.duals), persistent=False)
+        imposed = torch.stack([self._imposed(stream) for stream in streams])
+        self.imposing, self.of_constraints, self.violation = imposed.any(2).any(0).tolist(), None, torch.zeros_like(self.duals)
+        self.register_buffer("imposed", imposed.to(self.duals), persistent=False)  # [M, phases, rules]
         for name in ("steps", "violated", "opposed"):
             self.register_buffer(name, torch.zeros_like(self.strength))
 
@@ -152,9 +152,9 @@ class Constrained(Strategy):
 
     def _total(self, learner, batch, logits):
         """All rules' losses, weighted and added up: ``[M]``; None where there is nothing to impose them on."""
-        log_probs, terms = learner.log_probabilities(batch, logits), []
-        weights = (self.duals if self.integrate == "lagrangian" else self.strength.unsqueeze(1)) * self.imposed[learner.phase]
-        self.violation.zero_()
+        log_probs, terms, here = learner.log_probabilities(batch, logits), [], self.imposed[:, learner.phase]
+        weights = here * (self.duals if self.integrate == "lagrangian" else self.strength.unsqueeze(1))
+        self.violation = torch.zeros_like(self.duals)
         for over, looking in self.looking.items():
             columns, counts = self._groups(over, batch)
             if counts is None:
@@ -165,7 +165,7 @@ class Constrained(Strategy):
                 if rule.over == over:
                     loss, violation = self._of_rule(rule, looked)
                     terms.append(weights[:, r] * (loss * counts).sum(1))
-                    self.violation[:, r] = (violation * counts).sum(1) * self.imposed[learner.phase, :, r]
+                    self.violation[:, r] = (violation * counts).sum(1) * here[:, r]
         return sum(terms) if terms else None
 
     def _groups(self, over, batch):
@@ -216,12 +216,12 @@ class Constrained(Strategy):
             leaves[name].grad = of_task.view(shape) * g + of_constraint.view(shape) * constraint[name]
 
     def after_step(self, learner, batch):
-        part = batch.taking_part() & (self.imposed[learner.phase] > 0).any(1)
+        part = batch.taking_part() & (self.imposed[:, learner.phase] > 0).any(1)
         self.steps += part
         self.violated += self.violation.mean(1) * part
         if self.integrate == "lagrangian":
             moved = self.duals + self.step.unsqueeze(1) * (self.violation - self.tolerance.unsqueeze(1))
-            here = part.unsqueeze(1) & (self.imposed[learner.phase] > 0)
+            here = part.unsqueeze(1) & (self.imposed[:, learner.phase] > 0)
             self.duals.copy_(torch.where(here, moved.clamp(min=0), self.duals))
 
     def _kept(self, learner, along, of_task, of_constraint):

@@ -50,7 +50,6 @@ class Groups(nn.Module):
         lots = uniform(self.keys.unsqueeze(1), clock, groups)  # [M, S, G]
         chosen = (lots * count.view(-1, 1, 1)).long().clamp(max=rows.shape[1] - 1)
         member = torch.arange(len(rows), device=rows.device).view(-1, 1, 1)
-        member = member if len(rows) > 1 else torch.zeros_like(member)
         drawn = rows[member, chosen]  # [M, S, G, k]
         return drawn.flatten(2), tasks[member, chosen].unsqueeze(3).expand_as(drawn).flatten(2), count > 0
 
@@ -65,16 +64,16 @@ def _of_phase(stream: Stream, number: int, kind: str) -> tuple[Tensor, Tensor] |
 
 
 def _pooled(members: list[tuple[Tensor, Tensor] | None]) -> tuple[Tensor, Tensor, Tensor] | None:
-    """All members' groups as ``[M, n, k]``, their tasks ``[M, n]`` and how many they are ``[M]``; kept once where all have the
-    same."""
+    """All members' groups as ``[M, n, k]``, their tasks ``[M, n]`` and how many they are ``[M]``; one memory for all where all
+    have the same."""
     some = next((own for own in members if own), None)
     if some is None:
         return None
     width = some[0].shape[1]
     members = [own or (torch.zeros(0, width, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)) for own in members]
     counts = torch.tensor([len(rows) for rows, _ in members])
-    if all(len(rows) == len(some[0]) and torch.equal(rows, some[0]) and torch.equal(t, some[1]) for rows, t in members):
-        members = members[:1]
+    if all(torch.equal(rows, some[0]) and torch.equal(tasks, some[1]) for rows, tasks in members):
+        return some[0].expand(len(members), -1, -1), some[1].expand(len(members), -1), counts
     most = int(counts.max())
     rows = torch.stack([F.pad(rows, (0, 0, 0, most - len(rows))) for rows, _ in members])
     return rows, torch.stack([F.pad(tasks, (0, most - len(tasks))) for _, tasks in members]), counts

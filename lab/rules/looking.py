@@ -55,9 +55,11 @@ class Looking(nn.Module):
         super().__init__()
         self.layout, self.way, self.count, self.size = layout, way, 1 if way == "argmax" else count, size
         self.register_buffer("keys", member_keys(list(seeds), f"answers/{kind}"), persistent=False)
-        self.register_buffer("told", torch.tensor(layout.told, dtype=torch.int64), persistent=False)
+        told = torch.tensor(layout.told, dtype=torch.int64)
+        self.register_buffer("told", told.expand(len(seeds), -1), persistent=False)
         said = [row.nonzero().flatten().tolist() for row in layout.sayable] * size if way == "all" else []
-        self.register_buffer("everything", everything(said).view(-1, size, layout.places) if said else None, persistent=False)
+        all_of_them = everything(said).view(-1, size, layout.places).expand(len(seeds), -1, -1, -1) if said else None
+        self.register_buffer("everything", all_of_them, persistent=False)  # [M, K, k, P]
 
     def forward(self, learner: ContinualLearner, inputs: Tensor, tasks: Tensor, log_probs: Tensor) -> Looked:
         """Look at answers to ``inputs`` ``[M, B, ...]``, group by group, met as ``tasks`` ``[M, B]`` or ``[M, 1]``; the
@@ -79,7 +81,7 @@ class Looking(nn.Module):
         """Answers ``[M, G, K, k, P]`` where places are independent of each other."""
         members, groups, size, places, _ = log_probs.shape
         if self.way == "all":
-            return self.everything.expand(members, groups, *self.everything.shape)
+            return self.everything.unsqueeze(1).expand(-1, groups, -1, -1, -1)
         if self.way == "argmax":
             return log_probs.argmax(-1).unsqueeze(2)
         if self.way == "topk":
@@ -93,7 +95,7 @@ class Looking(nn.Module):
         members, width = inputs.shape[:2]
         answers = learner.population.decode(inputs, *self._gumbel(learner, members, width))  # [M, B, K, P]
         count = answers.shape[2]
-        told = self.layout.retold(inputs.unsqueeze(2), answers, self.told).flatten(1, 2)
+        told = self.layout.retold(inputs.unsqueeze(2), answers, self.told[0]).flatten(1, 2)
         tasks = tasks.expand(members, width).repeat_interleave(count, 1)
         learner.count(forward=width * (count + 1), backward=width * count)
         log_probs = learner.logits(told, tasks).log_softmax(-1).unflatten(1, (width, count))  # [M, B, K, P, C]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lab.networks import Tagger
 from lab.protocols import (
+    SCENARIOS,
     Data,
     Examples,
     Layout,
@@ -80,13 +81,15 @@ class Phrases:
 
     "red" begins a span, "hot" goes on with one, what they are spans of is told by the word "town" (intent y, type b) or "old"
     (intent x, type a) somewhere in the sentence. Two rules: ``bio`` over tags, and ``agree`` over pairs of a sentence and the
-    same with its words in reverse, which have no labels: both have one intent.
+    same with its words in reverse, which have no labels: both have one intent. ``uneven``: some members meet fewer sentences.
     """
 
     def __init__(
-        self, scenario: str = "domain", sentences: int = 32, tests: int = 16, rules: tuple[str, ...] = ("bio", "agree")
-    ):
-        self.scenario, self.kept = one_of("environment.scenario", scenario, ("domain", "class")), rules
+        self, scenario: str = "domain", sentences: int = 32, tests: int = 16, rules: tuple[str, ...] = ("bio", "agree"),
+        announced: bool = True, uneven: bool = False,
+    ):  # fmt: skip
+        self.announced, self.uneven = announced, uneven
+        self.scenario, self.kept = one_of("environment.scenario", scenario, SCENARIOS), rules
         self.counts = (sentences, tests)
         self.data = Data("phrases", *(_phrases(n, name) for n, name in zip(self.counts, ("train", "test"), strict=True)), 7,
                          f"phrases-{sentences}-{tests}", layout=PHRASES)  # fmt: skip
@@ -94,17 +97,18 @@ class Phrases:
         self.rules = tuple(made[name] for name in rules)
 
     def stream(self, seed: int) -> Stream:
-        first = int(torch.randint(2, (), generator=generator(seed, "phrases")))
-        tasks = tuple(self._task(intent) for intent in (first, 1 - first))
-        return Stream(tasks, phase_per_task(tasks), self.scenario, 7, rules=self.rules)
+        draw = generator(seed, "phrases")
+        first, fewer = int(torch.randint(2, (), generator=draw)), int(torch.randint(self.counts[0] // 2, (), generator=draw))
+        tasks = tuple(self._task(intent, fewer if self.uneven else 0) for intent in (first, 1 - first))
+        return Stream(tasks, phase_per_task(tasks, announced=self.announced), self.scenario, 7, rules=self.rules)
 
-    def _task(self, intent: int) -> Task:
+    def _task(self, intent: int, fewer: int) -> Task:
         labels = torch.arange(7)
-        if self.scenario == "class":
+        if self.scenario != "domain":
             labels[[1 - intent, *((5, 6) if intent == 0 else (3, 4))]] = -1
         rows = [torch.arange(count) + intent * count for count in self.counts]
         pairs = [torch.stack([own, own + 2 * count], 1) for own, count in zip(rows, self.counts, strict=True)]
-        return Task(rows[0], rows[1], labels, groups={"pairs": pairs[0]}, test_groups={"pairs": pairs[1]})
+        return Task(rows[0][fewer:], rows[1], labels, groups={"pairs": pairs[0]}, test_groups={"pairs": pairs[1]})
 
 
 @cache

@@ -17,6 +17,8 @@ SMALL = {
     "optimizer": ("optimizer=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.9"),
 }
 """What is tested with unless the words name another."""
+RULED = {"network": {"_target_": "lab.networks.Tagger", "vocabulary": 8, "width": 8}}
+"""What strategies that need rules are tested with, over a stream of sentences."""
 SEEDS = [3, 11, 4]
 
 
@@ -46,9 +48,11 @@ class Subject:
         scenario = scenario or self.scenarios()[0]
         key = (*seeds, scenario, announced, tasks)
         if key not in self._made:
-            options = {"scenario": scenario, "announced": announced, "tasks": tasks}
-            node = {"_target_": "lab.testing.miniature.Miniature", **options}
-            self._made[key] = Experiment(self.config | {"environment": node, "seeds": list(seeds)})
+            options = {"scenario": scenario, "announced": announced}
+            small = {"environment": {"_target_": "lab.testing.miniature.Miniature", **options, "tasks": tasks}}
+            if any(strategy.needs_rules for strategy in self.strategies()):
+                small = {"environment": {"_target_": "lab.testing.ruled.Phrases", **options, "uneven": True}, **RULED}
+            self._made[key] = Experiment(self.config | small | {"seeds": list(seeds)})
         return self._made[key]
 
     def learner(self, seeds: list[int] = SEEDS, stack: bool = True, block: int = 3, **environment: Any) -> ContinualLearner:

@@ -89,8 +89,9 @@ def test_a_strategy_serves_where_it_claims_and_is_refused_elsewhere(configuratio
         told = all(phase.announced for phase in stream.phases)
         mixed = any(len(phase.tasks.unique()) > 1 for phase in stream.phases)
         alone = strategy == "separate" and mixed
-        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told) or alone:
-            with pytest.raises(UserError, match=r"serves|must be told|one task at a time"):
+        without = made.needs_rules and not stream.rules
+        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told) or alone or without:
+            with pytest.raises(UserError, match=r"serves|must be told|one task at a time|needs rules"):
                 Experiment(version)
         else:
             serves(Experiment(version))
