@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -125,13 +125,11 @@ def with_unlabelled(data: Data, inputs: Tensor | None = None) -> Data:
     Args:
         inputs: ``[n, ...]``, how inputs look where labels are not told; None for as they are.
     """
-    train, blank = data.train, torch.full_like(data.train.targets, NO_LABEL)
-    twice = Examples(
-        torch.cat([train.inputs, train.inputs if inputs is None else inputs]),
-        torch.cat([train.targets, blank]),
-        None if train.quality is None else torch.cat([train.quality, train.quality]),
-    )
-    return replace(data, train=twice)
+    train = data.train
+    others = {"inputs": train.inputs if inputs is None else inputs, "targets": torch.full_like(train.targets, NO_LABEL)}
+    own = {field.name: getattr(train, field.name) for field in fields(train)}
+    twice = {name: None if value is None else torch.cat([value, others.get(name, value)]) for name, value in own.items()}
+    return replace(data, train=Examples(**twice))
 
 
 def told(rows: Tensor, share: float, seed: int, task: int) -> tuple[Tensor, Tensor]:
