@@ -3,6 +3,6 @@
 from lab.rules.groups import Groups
 from lab.rules.layout import PADDING, UNSAYABLE, Layout, Output
 from lab.rules.looking import WAYS, Looked, Looking
-from lab.rules.rule import Rule
+from lab.rules.rule import LOGICS, Rule
 
-__all__ = ["PADDING", "UNSAYABLE", "WAYS", "Groups", "Layout", "Looked", "Looking", "Output", "Rule"]
+__all__ = ["LOGICS", "PADDING", "UNSAYABLE", "WAYS", "Groups", "Layout", "Looked", "Looking", "Output", "Rule"]
