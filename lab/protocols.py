@@ -18,7 +18,7 @@ from lab.fisher import ESTIMATORS as FISHER_ESTIMATORS
 from lab.flat import flatten, products, squares, unflatten
 from lab.lags import Law, apportion, law
 from lab.memory import Balanced, Reservoir, require_room
-from lab.rules import WAYS, Groups, Layout, Looking, Output, Rule
+from lab.rules import LOGICS, WAYS, Groups, Layout, Looking, Output, Rule, unsatisfiable, violations_by_labels
 from lab.seeding import derive, generator, integers, uniform
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from lab.member import Member
 
 __all__ = [
-    "FISHER_ESTIMATORS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups", "Law",
-    "Layout", "Looking", "Output", "Phase", "Reservoir", "Rule", "Steps", "Strategy", "Stream", "Task", "UserError", "View",
-    "apportion", "derive", "flatten", "fraction", "generator", "integers", "invalid", "law", "number", "one_of",
-    "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten", "uniform", "whole",
+    "FISHER_ESTIMATORS", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
+    "Law", "Layout", "Looking", "Output", "Phase", "Reservoir", "Rule", "Steps", "Strategy", "Stream", "Task",
+    "UserError", "View", "apportion", "derive", "flatten", "fraction", "generator", "integers", "invalid", "law",
+    "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten",
+    "uniform", "unsatisfiable", "violations_by_labels", "whole",
 ]  # fmt: skip
 
 SCENARIOS = ("task", "domain", "class")

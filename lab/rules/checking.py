@@ -72,6 +72,7 @@ class Checker:
     def __init__(self, known: Known, formula: tree.Formula):
         self.known, self.tables = known, compiled.Tables()
         self.depth = _depth(formula)
+        self.looks_at_source = False
         self.node = self._node(formula, {})
 
     def _fail(self, where: Span | None, what: str) -> NoReturn:
@@ -190,6 +191,7 @@ class Checker:
     def _spot(self, place: tree.Place, scope: Scope) -> Spot:
         member = self._member(place)
         if place.output == "source":
+            self.looks_at_source = True
             return self._indexed(place, Run(member, SOURCE, len(self.known.layout.tokens)), True, scope)
         outputs = self.known.layout.outputs
         numbers = {output.name: number for number, output in enumerate(outputs)}

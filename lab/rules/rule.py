@@ -63,6 +63,7 @@ class Rule(nn.Module):
         known = Known(self.text, key, layout, tuple(of), sets or {}, relations or {})
         checker = Checker(known, self.formula)
         self.tables, self._depth, self._node = checker.tables, checker.depth, checker.node
+        self.looks_at_source = checker.looks_at_source
         self._exact = folded(self._node, self.tables)
         self._axes, part = (self._node.axes, self._node.part) if isinstance(self._node, Every) else ((), self._node)
         if isinstance(part, Every):
