@@ -47,13 +47,14 @@ class Row:
         return self.what, f"{self.value:.3g} {self.unit}".strip(), limit, self.verdict, self.note
 
 
+PARTS = ("answers", "steps", "upkeep", "tasks", "co_schedules", "constraints", "memory", "tracking", "whole")
+
+
 def main() -> None:
     options = _options()
     folder = data_folder(options.data)
-    parts = {
-        "answers": answers, "steps": steps, "upkeep": upkeep, "tasks": tasks, "co_schedules": co_schedules, "memory": memory,
-        "tracking": tracking, "whole": end_to_end,
-    }  # fmt: skip
+    functions = (answers, steps, upkeep, tasks, co_schedules, constraints, memory, tracking, end_to_end)
+    parts = dict(zip(PARTS, functions, strict=True))
     rows: list[Row] = []
     for name in options.only or parts:
         rows += parts[name](folder, options.quick)
@@ -153,6 +154,19 @@ def co_schedules(folder: Path, quick: bool) -> list[Row]:
     return [Row(f"{name}: a step / {plain}", times[name] / times[plain], "", 1.05, note) for name in others]
 
 
+def constraints(folder: Path, quick: bool) -> list[Row]:
+    """Time what constraints add to a step of slot filling."""
+    from constraints import AGAIN, CONTENDERS, seconds
+
+    times = in_turn({name: partial(seconds, name, folder) for name in (*CONTENDERS, AGAIN)}, 2 if quick else 5)
+    plain, *others = CONTENDERS
+    step, again = (1e3 * times[name] for name in (plain, AGAIN))
+    note = f"SNIPS, 10 members, experiment=slots; a step without takes {step:.1f} ms, a pass {again:.1f}"
+    limits = {"ten samples, reinforce": 1.0, "ten samples, lagrangian": 1.0}
+    added = {name: (times[name] - times[plain]) / times[AGAIN] for name in others}
+    return [Row(f"{name}: what it adds to a step / a pass", added[name], "", limits.get(name), note) for name in others]
+
+
 def memory(folder: Path, quick: bool) -> list[Row]:
     note = "10 members, 10 tasks of MNIST at (a), all processes (PSS)"
     return [Row("peak memory", whole.peak_bytes(folder) / 1e9, "GB", 2.0, note)]
@@ -242,7 +256,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and tasks")
     parser.add_argument(
-        "--only", nargs="+", choices=("answers", "steps", "upkeep", "tasks", "co_schedules", "memory", "tracking", "whole")
+        "--only",
+        nargs="+",
+        choices=PARTS,
     )
     parser.add_argument("--data", help="folder with mnist.npz; default: LAB_DATA")
     parser.add_argument("--json", metavar="FILE")
