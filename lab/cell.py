@@ -20,6 +20,7 @@ NEWER_OPTIONS: dict[str, Any] = {
     "evaluation.criterion": 0.8,
     "evaluation.at_most": None,
     "evaluation.loss": False,
+    "evaluation.constrained": 16,
     "averaging": {"_target_": "lab.averaging.Averaging"},
     "order": {"_target_": "lab.order.Uniform"},
     "schedule": {"_target_": "lab.schedules.Schedule"} | CONSTANT,

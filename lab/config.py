@@ -122,6 +122,7 @@ def check(config: dict) -> None:
     for key, value in (("epochs", config["epochs"]), ("steps", config["steps"])):
         if value is not None:
             whole(key, value, 1)
+    whole("evaluation.constrained", config["evaluation"]["constrained"], 0)
     number("evaluation.criterion", config["evaluation"]["criterion"], 0, 1)
     if config["epochs"] is None and config["steps"] is None:
         raise UserError("epochs=null, steps=null: one of them must say how long a task is trained")

@@ -16,7 +16,8 @@ from lab.cell import digest
 CORE = (
     "ahead", "answering", "arranging", "averaging", "batch", "encounters", "engine", "evaluation", "experiment", "fisher",
     "flat", "lags", "learner", "member", "memory", "metrics", "order", "per_sample", "population", "protocols", "quadratic",
-    "reader", "rules", "schedules", "scores", "seeding", "services", "snapshot", "stream", "tracing", "training", "trial",
+    "reader", "rows", "ruled", "rules", "schedules", "scores", "seeding", "services", "snapshot", "spans", "stream", "tracing",
+    "training", "trial",
 )  # fmt: skip
 """Modules and packages of `lab` that decide what is trained, and what is measured of it."""
 

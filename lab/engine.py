@@ -157,7 +157,10 @@ def member_of(experiment: Experiment, place: int, report: Report = lambda step: 
     reader = Reader(experiment.environment.data, [stream])
     options = config["evaluation"]
     at_once = options["batch"] or max(32, reader.at_once(2))
-    evaluation = Evaluation(course, [seed], options["split"], options["tasks"], options["samples"], at_once, options["at_most"])
+    layout = experiment.environment.data.layout
+    # What an engine answers with need not be probabilities, and it answers all places at once.
+    rest = (options["at_most"], False, None if layout and layout.decoded else layout, 0)
+    evaluation = Evaluation(course, [seed], options["split"], options["tasks"], options["samples"], at_once, *rest)
     node = {"": nn.Parameter(torch.zeros(len(experiment.seeds), 1))}
     optimizer = torch_optimizer(build("optimizer", config["optimizer"], node), place)
     network = one_network(experiment.make_network, init, seed)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.answering import among
-from lab.protocols import NO_LABEL, Strategy, Stream, generator
+from lab.protocols import NO_LABEL, Layout, Strategy, Stream
+from lab.rows import Rows, some
+from lab.ruled import TESTED, Answered, Chunk, Ruled
 from lab.stream import Course
+from lab.violated import Worst
 
 if TYPE_CHECKING:
     from lab.learner import ContinualLearner
@@ -32,11 +36,14 @@ class Evaluation(nn.Module):
         batch: examples of a member in one forward pass; None for as many as are fastest.
         at_most: so many examples of each task stand for its test set, drawn from the member's seed; None for all.
         loss: whether to measure the mean cross-entropy too, on the same examples and among the same output units.
+        layout: what outputs are called, where they have names: then :mod:`lab.ruled` measures further matrices.
+        constrained: of how many best answers constrained decoding chooses; 0 for none.
     """
 
     def __init__(
         self, course: Course, seeds: list[int], split="test", tasks="all", samples: int | None = 500,
-        batch: int | None = None, at_most: int | None = None, loss: bool = False,
+        batch: int | None = None, at_most: int | None = None, loss: bool = False, layout: Layout | None = None,
+        constrained: int = 16,
     ):  # fmt: skip
         super().__init__()
         self.course, self.which, self.batch, self.split = course, tasks, batch, split
@@ -44,13 +51,20 @@ class Evaluation(nn.Module):
         self.scenario, self.tasks = streams[0].scenario, count
         self.data_split = "test" if split == "test" else "train"
         held = [[getattr(stream.tasks[t], split) for stream in streams] for t in range(count)]
-        self.whole = Rows(_some(held, seeds, at_most))
+        tests = some(held, seeds, at_most)
+        self.whole = Rows(tests)
         self.register_buffer("accuracy", torch.full((members, count + 1, count), NAN))
         self.register_buffer("accuracy_without_task", torch.full((members, count + 1, count), NAN))
         self.register_buffer("loss", torch.full((members, count + 1, count), NAN) if loss else None)
+        fits = layout is not None and layout.sayable.shape[1] == streams[0].outputs
+        self.ruled = Ruled(layout, streams, seeds, tests, split, at_most, constrained) if fits else None
+        named = (len(self.ruled.names), members, count + 1, count) if self.ruled else None
+        self.register_buffer("matrices", torch.full(named, NAN) if named else None)
+        self.violated: dict[str, Any] | None = None
+        """What breaks rules most at the end of the run (:meth:`lab.violated.Worst.told`)."""
         self.steps = course.evaluations()
         fewest = min((most for most in (samples, at_most) if most), default=None)
-        self.subset = Rows(_some(held, seeds, fewest)) if self.steps else None
+        self.subset = Rows(some(held, seeds, fewest)) if self.steps else None
         self.register_buffer("curves", torch.full((members, len(self.steps), count), NAN))
         # What had been met at the end of each phase (row 0: nothing): output units [P + 1, M, C], whole tasks [P + 1, M, T].
         since = [first_met(stream) for stream in streams]
@@ -64,7 +78,7 @@ class Evaluation(nn.Module):
         """Another one, empty, that measures on the same examples: for other weights of the same learner."""
         made = copy.copy(self)
         made._buffers, made._modules = dict(self._buffers), dict(self._modules)
-        for name in ("accuracy", "accuracy_without_task", "loss", "curves"):
+        for name in ("accuracy", "accuracy_without_task", "loss", "matrices", "curves"):
             made._buffers[name] = None if self._buffers[name] is None else torch.full_like(self._buffers[name], NAN)
         return made
 
@@ -72,12 +86,26 @@ class Evaluation(nn.Module):
     def after_phase(self, learner: ContinualLearner, phase: int) -> None:
         """Measure the row of the accuracy tensor that a phase completes; -1 is before training."""
         row = self._row(phase)
+        worst = Worst(self.ruled.layout, self.ruled.rules, self.ruled.seeds) if self.ruled and row == self.tasks else None
         for task in self._due(row, phase):
-            with_task, without, loss = self._measure(learner, task, phase, self.whole, self.loss is not None)
+            tested: list[Answered] = []
+            hear = partial(self._hear, learner, task, worst, tested) if self.ruled else None
+            with_task, without, loss = self._measure(learner, task, phase, self.whole, self.loss is not None, hear)
             self.accuracy[:, row, task] = with_task
             self.accuracy_without_task[:, row, task] = without
             if loss is not None:
                 self.loss[:, row, task] = loss
+            if self.ruled:
+                measured = self.ruled.measure(learner, task, tested, worst, partial(self._ask, learner, task, phase))
+                self.matrices[:, :, row, task] = torch.where(self._known(phase, task), measured, NAN)
+        self.violated = worst.told() if worst else None
+
+    def _hear(self, learner: ContinualLearner, task: int, worst: Worst | None, tested: list[Answered], chunk: Chunk) -> None:
+        tested.append(self.ruled.answered(learner, chunk, TESTED, task, worst))
+
+    def _ask(self, learner: ContinualLearner, task: int, phase: int, rows: Rows, together: int) -> Iterator[Chunk]:
+        """What is answered to rows of a task, of which so many belong together."""
+        return (chunk for chunk, _ in self._answers(learner, task, phase, rows, together))
 
     @torch.no_grad()
     def within_phase(self, learner: ContinualLearner, step: int) -> None:
@@ -90,9 +118,10 @@ class Evaluation(nn.Module):
     def count(self) -> int:
         """Examples of one member that it is measured on in the whole run."""
         ends, points = range(-1, len(self.course.phases)), map(self.course.phase_at, self.steps)
-        return self._count(self.whole, ends) + (self._count(self.subset, points) if self.subset else 0)
+        groups = self._count(self.ruled, ends) if self.ruled else 0
+        return self._count(self.whole, ends) + groups + (self._count(self.subset, points) if self.subset else 0)
 
-    def _count(self, rows: Rows, phases: Iterable[int]) -> int:
+    def _count(self, rows: Rows | Ruled, phases: Iterable[int]) -> int:
         return sum(rows.count(task) for phase in phases for task in self._due(self._row(phase), phase))
 
     def _row(self, phase: int) -> int:
@@ -112,43 +141,66 @@ class Evaluation(nn.Module):
         return sorted({row - 1 - lag for lag in lags if lag < row} | {min(row, self.tasks - 1)})
 
     def _measure(
-        self, learner: ContinualLearner, task: int, phase: int, rows: Rows, loss: bool = False
+        self,
+        learner: ContinualLearner,
+        task: int,
+        phase: int,
+        rows: Rows,
+        loss: bool = False,
+        hear: Callable[[Chunk], None] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Accuracies ``[M]`` on a task, with the task's identity (in the task-incremental scenario) and without; and the mean
-        cross-entropy ``[M]`` of a label with it, where asked for."""
-        examples, valid = rows(task)
-        tasks = torch.full((len(examples), 1), task, device=examples.device)
-        met = self.seen[phase + 1].unsqueeze(1)
-        answers = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
-        told = tasks if self.scenario == "task" else None
-        batch, counts, losses = self.batch or _fitting(learner), [], []
-        for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
-            inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
-            logits = learner.predict(inputs, told)
-            untold = learner.predict(inputs, None) if told is not None and _listens(learner) else logits
-            real = (targets >= 0) & there.view(*there.shape, *[1] * (targets.dim() - 2))
-            right = self._right(logits, answers, targets, real)
-            without_task = right if told is None or untold is None else self._right(untold, met, targets, real)
+        cross-entropy ``[M]`` of a label with it, where asked for. Whoever wants to ``hear`` is told what is answered."""
+        counts, losses, untold = [], [], None
+        for chunk, untold in self._answers(learner, task, phase, rows):
+            logits, targets = chunk.logits, chunk.targets
+            real = (targets >= 0) & chunk.there.view(*chunk.there.shape, *[1] * (targets.dim() - 2))
+            right = self._right(logits, targets, real)
+            without_task = right if untold is None or untold is logits else self._right(untold, targets, real)
             counts.append(torch.stack([right, without_task, real.flatten(1).sum(1)]))
             if loss:
-                losses.append(self._losses(logits, answers, targets, real))
+                losses.append(self._losses(logits, targets, real))
+            if hear:
+                hear(chunk)
         right, without_task, total = torch.stack(counts).sum(0)
-        met_task = self.met[phase + 1, :, task]
-        known = met_task if self.scenario == "class" else torch.ones_like(met_task)
+        known, met_task = self._known(phase, task), self.met[phase + 1, :, task]
         answered = met_task if untold is not None else torch.zeros_like(met_task)
         mean_loss = torch.where(known, torch.stack(losses).sum(0) / total, NAN) if loss else None
         return torch.where(known, right / total, NAN), torch.where(answered, without_task / total, NAN), mean_loss
 
-    @staticmethod
-    def _right(logits: Tensor, units: Tensor | None, targets: Tensor, real: Tensor) -> Tensor:
-        """How many answers ``[M]`` are right among the output units ``[M, 1, C]`` that may be given (None: all)."""
-        return ((among(units, logits).argmax(-1) == targets) & real).flatten(1).sum(1)
+    def _answers(
+        self, learner: ContinualLearner, task: int, phase: int, rows: Rows, together: int = 1
+    ) -> Iterator[tuple[Chunk, Tensor | None]]:
+        """What is answered to rows of a task, and the logits where the task's identity is not given: the same where it never
+        is, None where the learner cannot do without it."""
+        examples, valid = rows(task)
+        tasks = torch.full((len(examples), 1), task, device=examples.device)
+        met = self.seen[phase + 1].unsqueeze(1)
+        units = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
+        told = tasks if self.scenario == "task" else None
+        batch = max(1, (self.batch or _fitting(learner)) // together) * together
+        for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
+            inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
+            logits = learner.predict(inputs, told)
+            untold = learner.predict(inputs, None) if told is not None and _listens(learner) else logits
+            own = among(units, logits)
+            unnamed = own if told is None else None if untold is None else among(met, untold)
+            yield Chunk(inputs, targets, there, own), unnamed
+
+    def _known(self, phase: int, task: int) -> Tensor:
+        """Whose accuracy on a task is defined by then, bool ``[M]``."""
+        met_task = self.met[phase + 1, :, task]
+        return met_task if self.scenario == "class" else torch.ones_like(met_task)
 
     @staticmethod
-    def _losses(logits: Tensor, units: Tensor | None, targets: Tensor, real: Tensor) -> Tensor:
-        """The cross-entropies of all labels, added up, float64 ``[M]``; units as in :meth:`_right`."""
-        flat = among(units, logits).flatten(0, -2)
-        losses = F.cross_entropy(flat, torch.where(real, targets, NO_LABEL).flatten(), reduction="none")
+    def _right(logits: Tensor, targets: Tensor, real: Tensor) -> Tensor:
+        """How many answers ``[M]`` are right."""
+        return ((logits.argmax(-1) == targets) & real).flatten(1).sum(1)
+
+    @staticmethod
+    def _losses(logits: Tensor, targets: Tensor, real: Tensor) -> Tensor:
+        """The cross-entropies of all labels, added up, float64 ``[M]``."""
+        losses = F.cross_entropy(logits.flatten(0, -2), torch.where(real, targets, NO_LABEL).flatten(), reduction="none")
         return losses.view(len(targets), -1).sum(1, dtype=torch.float64)
 
 
@@ -161,55 +213,6 @@ def _listens(learner: ContinualLearner) -> bool:
 def _fitting(learner: ContinualLearner) -> int:
     """Examples of a member in a forward pass; half of what is read at once elsewhere, since activations want a place too."""
     return max(32, learner.reader.at_once(2 * (learner.members if learner.population.stack else 1)))
-
-
-class Rows(nn.Module):
-    """The examples that tasks are measured on: for each task a list of rows of the data for each member.
-
-    What tasks and members have in common is kept once: a thousand permutations of one test set cost one list of rows.
-    """
-
-    def __init__(self, tasks: list[list[Tensor]]):
-        super().__init__()
-        kept: dict[tuple[int, ...], int] = {}
-        self.members = len(tasks[0])
-        self.numbers = [kept.setdefault(tuple(map(id, rows)), len(kept)) for rows in tasks]
-        for number in kept.values():
-            rows = tasks[self.numbers.index(number)]
-            alike = all(len(row) == len(rows[0]) and torch.equal(row, rows[0]) for row in rows)
-            examples, valid = _padded(rows[:1] if alike else rows)
-            self.register_buffer(f"examples_{number}", examples, persistent=False)
-            self.register_buffer(f"valid_{number}", valid, persistent=False)
-
-    def count(self, task: int) -> int:
-        """How many examples the member with most of them has of a task."""
-        return getattr(self, f"examples_{self.numbers[task]}").shape[1]
-
-    def forward(self, task: int) -> tuple[Tensor, Tensor]:
-        """A task's rows, and whether each is an example (members may have fewer than others), both ``[M, n]``."""
-        number = self.numbers[task]
-        return tuple(getattr(self, f"{what}_{number}").expand(self.members, -1) for what in ("examples", "valid"))
-
-
-def _some(tasks: list[list[Tensor]], seeds: list[int], most: int | None) -> list[list[Tensor]]:
-    """Of each task's rows for each member at most so many, drawn from the member's seed; None for all."""
-    if most is None:
-        return tasks
-    return [
-        [_shuffled(rows, seed, t)[:most].clone() for rows, seed in zip(task, seeds, strict=True)]
-        for t, task in enumerate(tasks)
-    ]
-
-
-def _shuffled(examples: Tensor, seed: int, task: int) -> Tensor:
-    return examples[torch.randperm(len(examples), generator=generator(seed, "evaluation", task))]
-
-
-def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Index lists of the members as one ``[M, n]`` and which entries are real."""
-    longest = max(map(len, rows))
-    valid = torch.stack([torch.arange(longest) < len(row) for row in rows])
-    return torch.stack([torch.nn.functional.pad(row, (0, longest - len(row))) for row in rows]), valid
 
 
 def first_met(stream: Stream) -> tuple[Tensor, Tensor]:

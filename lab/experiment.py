@@ -23,7 +23,7 @@ from lab.config import build, build_network, check, seeds_of
 from lab.core import core
 from lab.errors import IncompleteError, UserError, invalid, one_of, whole
 from lab.evaluation import Evaluation
-from lab.learner import ContinualLearner
+from lab.learner import ContinualLearner, overrides
 from lab.order import Uniform
 from lab.plan import LONGEST_BLOCK, Plan, settle, settled
 from lab.population import Population
@@ -188,7 +188,10 @@ class Experiment:
     def evaluation(self, course: Course, seeds: list[int]) -> Evaluation:
         options = self.config["evaluation"]
         names = ("split", "tasks", "samples", "batch", "at_most", "loss")
-        return Evaluation(course, seeds, *(options[name] for name in names))
+        # Constrained decoding needs probabilities, which scores of a strategy's own are not known to be.
+        scores = any(overrides(one, "predict") and not one.predicts_logits for one in self.strategies())
+        constrained = 0 if scores else options["constrained"]
+        return Evaluation(course, seeds, *(options[name] for name in names), self.environment.data.layout, constrained)
 
     def settle_plan(self) -> Plan:
         if self.engine:

@@ -97,9 +97,12 @@ class ContinualLearner(Services, LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["passes"] = dict(self.passes)
+        if self.evaluation.violated:
+            checkpoint["violated"] = self.evaluation.violated
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.passes = dict(checkpoint["passes"])
+        self.evaluation.violated = checkpoint.get("violated")
 
     def training_step(self, block: Block, _index: int) -> None:
         if block.start == 0:

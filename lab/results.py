@@ -13,13 +13,18 @@ import numpy as np
 
 from lab.core import together
 from lab.errors import UserError
-from lab.metrics import CRITERION, beside_name, measure
+from lab.metrics import CRITERION, beside_name, measure, of_matrices
+from lab.violated import together as joint_violations
+from lab.violated import worst_alone
 
 FORMAT = 1
 """Of the file; an older lab cannot read a newer one's."""
 
 LARGE = 100
 """Beyond this many tasks the tensors over pairs of tasks, and the curves, lie in `accuracy.npz` beside the JSON."""
+
+BESIDE = ("accuracy", "accuracy_without_task", "loss", "curves")
+"""What there is of all weights that are measured beside those that stand for a run; the rest are matrices."""
 
 OVER_PAIRS = ("accuracy", "accuracy_without_task", "loss")
 """Tensors over pairs of tasks, `[M, T + 1, T]`."""
@@ -64,6 +69,11 @@ class Results:
     the run: ``accuracy``, ``accuracy_without_task``, ``loss`` and ``curves``, of the shapes above, or None."""
     scheduled: dict[str, Any] | None = None
     """What was scheduled, as :func:`lab.scheduled.scheduled` gives it; None where another library trained."""
+    matrices: dict[str, np.ndarray] = field(default_factory=dict)
+    """Further measures over pairs of tasks, ``{name: [M, T + 1, T]}``: what :mod:`lab.ruled` measures where outputs have
+    names."""
+    violated: dict[str, Any] | None = None
+    """What breaks rules most after the last task, as :meth:`lab.violated.Worst.told` gives it; None without rules."""
     format: int = FORMAT
 
     def __post_init__(self):
@@ -83,6 +93,11 @@ class Results:
                 if of_tasks is not None:
                     lost = np.array([step is not None for step in self.diverged])
                     self.metrics[name] = np.where(lost, np.nan, of_tasks.mean(1))
+            named = {kind: {n: of for n, of in other.items() if n not in BESIDE} for kind, other in self.beside.items()}
+            for kind, matrices in (None, self.matrices), *named.items():
+                values, undefined = of_matrices(matrices, self.diverged)
+                self.metrics |= {n if kind is None else beside_name(n, kind): each for n, each in values.items()}
+                self.undefined |= {n if kind is None else beside_name(n, kind): why for n, why in undefined.items()}
 
 
 def join(parts: list[Results], seeds: list[int]) -> Results:
@@ -104,6 +119,8 @@ def join(parts: list[Results], seeds: list[int]) -> Results:
             kind: {name: together([p.beside[kind][name] for p in parts]) for name in other}
             for kind, other in parts[0].beside.items()
         },
+        matrices={name: together([p.matrices[name] for p in parts]) for name in parts[0].matrices},
+        violated=joint_violations([(p.violated, len(p.seeds)) for p in parts], order),
     )  # fmt: skip
     for name in set(parts[0].metrics) - set(joined.metrics):  # measures that are not functions of the accuracy tensor
         if all(name in part.metrics for part in parts):
@@ -156,7 +173,7 @@ def _joint_cost(parts: list[Results], order: list[int]) -> dict[str, Any]:
 
 def save(results: Results, folder: Path) -> Path:
     """Write `results.json` whole or not at all."""
-    content = asdict(results) | {"config": _told(results.config)}
+    content = asdict(results) | {"config": _told(results.config), "violated": worst_alone(results.violated)}
     if results.accuracy.shape[2] > LARGE:
         arrays = {name: getattr(results, name) for name in OVER_PAIRS if getattr(results, name) is not None}
         content |= dict.fromkeys(arrays, "accuracy.npz")
@@ -164,6 +181,8 @@ def save(results: Results, folder: Path) -> Path:
             arrays["curves"], content["curves"]["accuracy"] = results.curves["accuracy"], "accuracy.npz"
         for what in ENCOUNTERED if results.encounters else ():
             arrays[what], content["encounters"][what] = results.encounters[what], "accuracy.npz"
+        for name, array in results.matrices.items():
+            arrays[f"matrices/{name}"], content["matrices"][name] = array, "accuracy.npz"
         for kind, name, array in _of_beside(results.beside):
             arrays[f"{kind}/{name}"], content["beside"][kind][name] = array, "accuracy.npz"
         write_whole(folder / "accuracy.npz", lambda file: np.savez_compressed(file, **arrays))
@@ -191,6 +210,8 @@ def load(folder: Path) -> Results:
                     content["curves"]["accuracy"] = arrays["curves"]
                 if content.get("encounters"):
                     content["encounters"] |= {what: arrays[what] for what in ENCOUNTERED}
+                for name in content.get("matrices", {}):
+                    content["matrices"][name] = arrays[f"matrices/{name}"]
                 for kind, name, _ in _of_beside(content.get("beside", {})):
                     content["beside"][kind][name] = arrays[f"{kind}/{name}"]
         for name in (*OVER_PAIRS, "online_accuracy", "online_baseline"):
@@ -205,7 +226,8 @@ def load(folder: Path) -> Results:
         if content.get("scheduled"):
             given = {name: content["scheduled"][name] for name in OF_MEMBERS}
             content["scheduled"] |= {name: of and np.array(of, dtype=float) for name, of in given.items()}
-        for name, figures in (("metrics", content["metrics"]), ("diagnostics", content.get("diagnostics", {}))):
+        for name in ("metrics", "diagnostics", "matrices"):
+            figures = content.get(name, {})
             content[name] = {figure: np.array(values, dtype=float) for figure, values in figures.items()}
         return _sound(Results(**content))
     except FileNotFoundError:
@@ -230,6 +252,8 @@ def _sound(results: Results) -> Results:
     figures = [*results.metrics.values(), *results.diagnostics.values()]
     lengths = {len(results.seeds), len(results.diverged), count, *map(len, figures)}
     curves = results.curves and results.curves["accuracy"].shape
+    if any(matrix.shape != results.accuracy.shape for matrix in results.matrices.values()):
+        raise ValueError("its matrices are not all of the shape of the accuracy tensor")
     lengths |= {len(results.scheduled["rate"])} if results.scheduled else set()
     if len(lengths) > 1 or rows != tasks + 1 or (curves and curves != (count, len(results.curves["steps"]), tasks)):
         shape = list(results.accuracy.shape)

@@ -22,6 +22,7 @@ from lab.core import another, core, together
 from lab.errors import UserError
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
+from lab.metrics import with_h
 from lab.results import ENCOUNTERED, Results, write_whole
 from lab.scheduled import scheduled
 from lab.stream import Block, Course, StreamDataModule
@@ -238,7 +239,8 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     return Results(
         config, learner.seeds, measured["accuracy"], curves, diverged, cost, measured["accuracy_without_task"], online,
         baseline, provenance, diagnostics=diagnostics, encounters=met, loss=measured["loss"],
-        beside={kind: _measured(other, diverged) for kind, other in learner.beside.items()}, scheduled=of_steps,
+        beside={kind: _measured(o, diverged) | _matrices(o, diverged) for kind, o in learner.beside.items()},
+        scheduled=of_steps, matrices=_matrices(evaluation, diverged), violated=evaluation.violated,
     )  # fmt: skip
 
 
@@ -255,6 +257,16 @@ def _measured(evaluation: Evaluation, diverged: list[int | None]) -> dict[str, n
             if step is not None:
                 made["curves"][member, np.array(evaluation.steps) >= step] = np.nan
     return made
+
+
+def _matrices(evaluation: Evaluation, diverged: list[int | None]) -> dict[str, np.ndarray]:
+    """Further matrices over pairs of tasks, by name; none where outputs have no names."""
+    if evaluation.matrices is None:
+        return {}
+    found = {name: _decimal(matrix) for name, matrix in zip(evaluation.ruled.names, evaluation.matrices, strict=True)}
+    found = {name: _without_diverged(matrix, diverged, evaluation.course) for name, matrix in found.items()}
+    metric = {"accuracy": _without_diverged(_decimal(evaluation.accuracy), diverged, evaluation.course)} | found
+    return with_h(found, metric[evaluation.ruled.layout.metric])
 
 
 def _without_diverged(accuracy: np.ndarray, diverged: list[int | None], course) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lab.metrics import LOWER_IS_BETTER
+from lab.metrics import lower_is_better
 from lab.statistics import Estimate, Paired, SeedsNeeded
 
 
@@ -58,7 +58,7 @@ class Difference:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.metric in LOWER_IS_BETTER
+        return lower_is_better(self.metric)
 
 
 @dataclass(frozen=True)

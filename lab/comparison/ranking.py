@@ -8,7 +8,7 @@ import numpy as np
 
 from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Ranks
-from lab.metrics import LOWER_IS_BETTER
+from lab.metrics import lower_is_better
 from lab.statistics import average_ranks, rank_test
 from lab.statistics.ranks import LEAST_CELLS, LEAST_ENVIRONMENTS
 
@@ -22,7 +22,7 @@ def ranks_of(cells: list[Cell], metric: str, alpha: float) -> Iterator[Ranks]:
     table = np.array([[_mean(group, name, metric) for name in common] for group in groups])
     whole = ~np.isnan(table).any(0)
     common, table = [name for name, known in zip(common, whole, strict=True) if known], table[:, whole]
-    names, higher = [group[0].environment for group in groups], metric not in LOWER_IS_BETTER
+    names, higher = [group[0].environment for group in groups], not lower_is_better(metric)
     if len(common) < 2:
         return
     if len(groups) < LEAST_ENVIRONMENTS or len(common) < LEAST_CELLS:

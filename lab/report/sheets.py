@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lab.comparison.findings import Comparison, Difference, Ranks, Summary
-from lab.metrics import LOWER_IS_BETTER
+from lab.metrics import lower_is_better
 
 DASH = "-"
 """What is undefined; the reason is in the sheet's notes."""
@@ -52,7 +52,7 @@ def _means(comparison: Comparison, metric: str, environment: str) -> Sheet:
         other = comparison.baseline if summaries[best].cell != comparison.baseline else "all others"
         told = f"told apart from {other} at {comparison.alpha:g} after Holm's correction"
         notes.append(f"Bold, or with a star: the best mean, {told}.")
-    direction = "lower" if metric in LOWER_IS_BETTER else "higher"
+    direction = "lower" if lower_is_better(metric) else "higher"
     title = f"{metric.replace('_', ' ')} ({direction} is better), {environment}"
     return Sheet(title, header, lines, notes, None if best is None else (best, 2))
 
@@ -78,7 +78,7 @@ def _best(comparison: Comparison, summaries: list[Summary], rows: dict[str, Diff
     known = [place for place, row in enumerate(summaries) if not math.isnan(row.estimate.mean)]
     if len(known) < 2:
         return None
-    sign = -1 if summaries[0].metric in LOWER_IS_BETTER else 1
+    sign = -1 if lower_is_better(summaries[0].metric) else 1
     best = max(known, key=lambda place: sign * summaries[place].estimate.mean)
     cell = summaries[best].cell
     against = [rows[cell]] if cell in rows else [rows.get(summaries[place].cell) for place in known if place != best]

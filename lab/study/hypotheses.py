@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.config import nearest
 from lab.errors import UserError, one_of, require
-from lab.metrics import LOWER_IS_BETTER, MEASURES
+from lab.metrics import MEASURES, is_measure, lower_is_better
 
 KINDS = ("superiority", "noninferiority", "equivalence")
 BETWEEN = {"superiority": "better than", "noninferiority": "no worse than", "equivalence": "as good as"}
@@ -60,7 +60,7 @@ def _test(node: dict[str, Any], measure: str, cells: list[str]) -> Hypothesis:
 
 def _weights(node: dict[str, Any], kind: str, measure: str, cells: list[str]) -> tuple[dict[str, float], str]:
     """What is summed over the cells, more being better, and the comparison in words."""
-    sign = -1.0 if measure in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if lower_is_better(measure) else 1.0
     if "contrast" in node:
         contrast = node["contrast"]
         sound = isinstance(contrast, dict) and all(map(is_number, contrast.values())) and all(contrast.values())
@@ -87,7 +87,7 @@ def is_number(given: Any) -> bool:
 
 def measure_of(key: str, given: Any) -> str:
     name = text(key, given)
-    if name not in MEASURES:
+    if not is_measure(name):
         raise UserError(f"{key}={name}: there is no such measure. {nearest(name, MEASURES)}There are {', '.join(MEASURES)}")
     return name
 

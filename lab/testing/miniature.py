@@ -107,7 +107,7 @@ def small_learner(
     course = Course(streams, seeds, budget or Budget(4), block, curves, schedule=schedule, orders=orders)
     layout = environment.data.layout
     population = Population(make, seeds, stack, dtype, sayable=layout and layout.sayable)
-    reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds, samples=samples)
+    reader, evaluation = Reader(environment.data, streams), Evaluation(course, seeds, samples=samples, layout=layout)
     made = (population, list(strategies), optimizer(population.leaves), reader, course, evaluation, seeds)
     return ContinualLearner(*made, **options)
 

@@ -1,0 +1,58 @@
+"""Which examples tasks are measured on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.seeding import generator
+
+
+class Rows(nn.Module):
+    """The examples that tasks are measured on: for each task a list of rows of the data for each member.
+
+    What tasks and members have in common is kept once: a thousand permutations of one test set cost one list of rows.
+    """
+
+    def __init__(self, tasks: list[list[Tensor]]):
+        super().__init__()
+        kept: dict[tuple[int, ...], int] = {}
+        self.members = len(tasks[0])
+        self.numbers = [kept.setdefault(tuple(map(id, rows)), len(kept)) for rows in tasks]
+        for number in kept.values():
+            rows = tasks[self.numbers.index(number)]
+            alike = all(len(row) == len(rows[0]) and torch.equal(row, rows[0]) for row in rows)
+            examples, valid = _padded(rows[:1] if alike else rows)
+            self.register_buffer(f"examples_{number}", examples, persistent=False)
+            self.register_buffer(f"valid_{number}", valid, persistent=False)
+
+    def count(self, task: int) -> int:
+        """How many examples the member with most of them has of a task."""
+        return getattr(self, f"examples_{self.numbers[task]}").shape[1]
+
+    def forward(self, task: int) -> tuple[Tensor, Tensor]:
+        """A task's rows, and whether each is an example (members may have fewer than others), both ``[M, n]``."""
+        number = self.numbers[task]
+        return tuple(getattr(self, f"{what}_{number}").expand(self.members, -1) for what in ("examples", "valid"))
+
+
+def some(tasks: list[list[Tensor]], seeds: list[int], most: int | None) -> list[list[Tensor]]:
+    """Of each task's rows for each member at most so many, drawn from the member's seed; None for all."""
+    if most is None:
+        return tasks
+    return [
+        [_shuffled(rows, seed, t)[:most].clone() for rows, seed in zip(task, seeds, strict=True)]
+        for t, task in enumerate(tasks)
+    ]
+
+
+def _shuffled(examples: Tensor, seed: int, task: int) -> Tensor:
+    return examples[torch.randperm(len(examples), generator=generator(seed, "evaluation", task))]
+
+
+def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Index lists of the members as one ``[M, n]`` and which entries are real."""
+    longest = max(map(len, rows))
+    valid = torch.stack([torch.arange(longest) < len(row) for row in rows])
+    return torch.stack([F.pad(row, (0, longest - len(row))) for row in rows]), valid
