@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
@@ -16,6 +15,7 @@ from lab.protocols import (
     Examples,
     Layout,
     Output,
+    Rule,
     Stream,
     Task,
     generator,
@@ -33,47 +33,8 @@ PHRASES = Layout(
     1 + LENGTH, WORDS, metric="span_f1",
 )  # fmt: skip
 
-
-class Bio:
-    """Stands in for a rule: an I- goes on with a B- or an I- of its type."""
-
-    name, over, arity, text, layout = "bio", "single", 1, "tag[i] = I-s -> tag[i-1] in {B-s, I-s}", PHRASES
-
-    def groundings(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Iterator[tuple[str, Tensor]]:
-        tags = torch.where(real, answers, 2)[..., 0, 1:]
-        for (name, inside), i in product((("a", 4), ("b", 6)), range(LENGTH)):
-            before = tags[..., i - 1] if i else torch.full_like(tags[..., 0], 2)
-            yield f"i={i}, s={name}", (tags[..., i] == inside) & (before != inside) & (before != inside - 1)
-
-    def violated(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Tensor:
-        return torch.stack([bad for _, bad in self.groundings(answers, inputs, real)]).any(0)
-
-    def log_truth(self, log_probs: Tensor, inputs: Tensor, real: Tensor) -> Tensor:
-        probs = torch.where(real.unsqueeze(-1), log_probs.exp(), 0)[..., 0, 1:, :]
-        before = torch.nn.functional.pad(probs[..., :-1, :], (0, 0, 1, 0))
-        bad = [probs[..., inside] * (1 - before[..., inside] - before[..., inside - 1]) for inside in (4, 6)]
-        return sum(torch.log1p(-each.clamp(max=1 - 1e-6)) for each in bad).sum(-1)
-
-    def truth(self, log_probs: Tensor, inputs: Tensor, real: Tensor, logic: str = "product") -> Tensor:
-        return self.log_truth(log_probs, inputs, real).exp()
-
-
-class Agree:
-    """Stands in for a rule over two: both have one intent."""
-
-    name, over, arity, text, layout = "agree", "pairs", 2, "one.intent = x <-> other.intent = x", PHRASES
-
-    def groundings(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Iterator[tuple[str, Tensor]]:
-        yield "", self.violated(answers, inputs, real)
-
-    def violated(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Tensor:
-        return answers[..., 0, 0] != answers[..., 1, 0]
-
-    def log_truth(self, log_probs: Tensor, inputs: Tensor, real: Tensor) -> Tensor:
-        return log_probs[..., 0, :2].sum(-2).logsumexp(-1)
-
-    def truth(self, log_probs: Tensor, inputs: Tensor, real: Tensor, logic: str = "product") -> Tensor:
-        return self.log_truth(log_probs, inputs, real).exp()
+BIO = "for all i, s in {a, b}: tag[i] = I-{s} -> tag[i-1] in {B-{s}, I-{s}}"
+AGREE = "one.intent = x <-> other.intent = x"
 
 
 class Phrases:
@@ -93,7 +54,7 @@ class Phrases:
         self.counts = (sentences, tests)
         self.data = Data("phrases", *(_phrases(n, name) for n, name in zip(self.counts, ("train", "test"), strict=True)), 7,
                          f"phrases-{sentences}-{tests}", layout=PHRASES)  # fmt: skip
-        made = {"bio": Bio(), "agree": Agree()}
+        made = {"bio": Rule("bio", BIO, PHRASES), "agree": Rule("agree", AGREE, PHRASES, over="pairs", of=("one", "other"))}
         self.rules = tuple(made[name] for name in rules)
 
     def stream(self, seed: int) -> Stream:
@@ -148,19 +109,6 @@ SPELLED = Layout(
 )  # fmt: skip
 
 
-class Count:
-    """Stands in for a rule: there are as many u as a."""
-
-    name, over, arity, text, layout = "count", "single", 1, "count(i: out[i] = u) = count(j: source[j] = a)", SPELLED
-
-    def groundings(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Iterator[tuple[str, Tensor]]:
-        yield "", self.violated(answers, inputs, real)
-
-    def violated(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Tensor:
-        said = ((answers == 0) & real)[..., 0, :].sum(-1)
-        return said != (inputs[..., 0, :SOURCE] == 1).sum(-1)
-
-
 class Spelling:
     """Strings of two or three of a and b, each a to be answered with u, each b with v, and then the end. One rule: there are as
     many u as a."""
@@ -171,7 +119,7 @@ class Spelling:
         strings = [string for length in (2, 3) for string in product((1, 2), repeat=length)]
         both = _spelled([*strings, *strings])
         self.data = Data("spelling", both, _spelled(strings), 3, "spelling", layout=SPELLED)
-        self.rules = (Count(),)
+        self.rules = (Rule("count", "count(i: out[i] = u) = count(j: source[j] = a)", SPELLED),)
 
     def stream(self, seed: int) -> Stream:
         tasks = (Task(torch.arange(24), torch.arange(12), torch.arange(3)),)
