@@ -20,6 +20,7 @@ from lab.averaging import Averaging
 from lab.cell import NOT_IN_DIGEST, deciding, digest, for_each_member, sources, without_places
 from lab.company import refuse_rivals
 from lab.config import build, build_network, check, seeds_of
+from lab.consistency import announcements
 from lab.core import core
 from lab.errors import IncompleteError, UserError, invalid, one_of, whole
 from lab.evaluation import Evaluation
@@ -228,16 +229,14 @@ class Experiment:
         return self.folder
 
     def _announce(self) -> None:
-        """Say what strategies want to be known before training, on standard error."""
+        """Say what the environment, the rules and the strategies want to be known before training, on standard error."""
         parameters = sum(p.numel() for p in self.make_network().parameters())
         size = 8 if self.dtype == torch.float64 else 4
-        for strategy in self.strategies():
-            told = strategy.announcement(len(self.seeds), parameters, size)
-            if told:
-                print(f"lab: {told}", file=sys.stderr)
-        told = self.averaging(list(range(len(self.seeds)))).announcement(len(self.seeds), parameters, size)
-        if told:
-            print(f"lab: {told}", file=sys.stderr)
+        told = [*announcements(self.environment, self.streams[0])]
+        for part in (*self.strategies(), self.averaging(list(range(len(self.seeds))))):
+            told.append(part.announcement(len(self.seeds), parameters, size))
+        for sentence in filter(None, told):
+            print(f"lab: {sentence}", file=sys.stderr)
 
     @property
     def _incomplete(self) -> Path:

@@ -156,7 +156,10 @@ def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:
 
 
 class Environment(Protocol):
-    """A recipe that makes a stream from a seed."""
+    """A recipe that makes a stream from a seed.
+
+    It may have a method ``announcement()``: what a user should know of the data before training, in a sentence, or None.
+    """
 
     data: Data
 
