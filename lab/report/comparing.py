@@ -11,6 +11,7 @@ import numpy as np
 from lab.comparison.cells import Cell, blocks
 from lab.comparison.findings import Comparison, Difference
 from lab.report import lags
+from lab.report.crossed import crossed, crossing
 from lab.report.curves import Timeline, begins, by_steps, by_tasks, forgetting_of_tasks_met, of_tasks_met
 from lab.report.drawing import COLUMN, PAGE, PRINT, band, empty, for_print, legend, look, matrix, wrapped, write
 from lab.report.ranking import rank_diagram
@@ -28,6 +29,7 @@ def write_comparison_figures(comparison: Comparison, cells: list[Cell], folder: 
     """All figures that the comparison allows, in ``folder``, as PNG and SVG."""
     drawn = {f"paired_differences-{m}": paired_differences(comparison, m) for m in comparison.metrics if _rows(comparison, m)}
     drawn |= _by_setting(comparison, cells)
+    drawn |= _crossings(comparison, cells)
     drawn["learning_curves"] = learning_curves(cells)
     if any("forgetting" not in cell.results.undefined for cell in cells):
         drawn["forgetting_curves"] = forgetting_curves(cells)
@@ -42,8 +44,18 @@ def _by_setting(comparison: Comparison, cells: list[Cell]) -> dict[str, Figure]:
     setting = varied(cells)
     if setting is None:
         return {}
-    known = [m for m in comparison.metrics if any(row.metric == m and not row.undefined for row in comparison.cells)]
-    return {f"{metric}_by_{setting[0].rpartition('.')[2]}": against(comparison, metric, *setting) for metric in known}
+    return {f"{m}_by_{setting[0].rpartition('.')[2]}": against(comparison, m, *setting) for m in _known(comparison)}
+
+
+def _crossings(comparison: Comparison, cells: list[Cell]) -> dict[str, Figure]:
+    """By name, each measure where cells cross two choices, if they do."""
+    choices = crossed(cells)
+    return {f"crossing-{m}": crossing(comparison, cells, m, choices) for m in _known(comparison)} if choices else {}
+
+
+def _known(comparison: Comparison) -> list[str]:
+    """Measures of which any cell has a value."""
+    return [m for m in comparison.metrics if any(row.metric == m and not row.undefined for row in comparison.cells)]
 
 
 def by_lag_and_task(cells: list[Cell]) -> dict[str, Figure]:

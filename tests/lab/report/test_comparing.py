@@ -3,11 +3,13 @@
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import matplotlib.colors
 import numpy as np
 import pytest
+import scipy.stats
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
@@ -24,6 +26,7 @@ from lab.report.comparing import (
     steps_by_task,
     write_comparison_figures,
 )
+from lab.report.crossed import crossed, crossing
 from lab.report.drawing import COLOURS, look, matrix, wrapped
 from lab.report.figures import accuracy_matrix, accuracy_over_time, overview
 from lab.report.ranking import rank_diagram
@@ -208,6 +211,58 @@ def test_other_settings_that_differ_too_are_no_one_number():
     other = replace(cells[0], settings=Settings({}, cells[0].settings.method | {"optimizer": "Adam"}, {}, ""))
     assert varied([other, *cells[1:]]) is None
     assert varied([*cells, replace(cell("d1", "elsewhere"), settings=cells[0].settings)]) is None
+
+
+ORDERS, FINALS = {"uniform": 0.5, "ascending": 0.7, "descending": 0.4}, ("1", "0.3333333", "0.01")
+
+
+def two_choices(orders=ORDERS, finals=FINALS, places=("digits",)):
+    """A cell for each order at each final rate, whose peak goes with it; the rarer the forgetting, the more accurate."""
+    cells = []
+    for number, (place, order, final) in enumerate(itertools.product(places, orders, finals)):
+        settings = {"order": order, "schedule": f"wsd final={final}", "optimizer.lr": "0.2" if final == "1" else "0.3"}
+        made = cell(f"{order}_{final}", place, seeds=4, kept=orders[order], draw=number)
+        cells.append(replace(made, settings=Settings({}, settings, {}, "")))
+    return cells
+
+
+def test_what_one_choice_makes_of_another_is_drawn_seed_by_seed():
+    cells = two_choices(places=("x", "y"))
+    choices = crossed(cells)
+    assert (choices.along, choices.across, choices.lines) == ("schedule", "order", list(ORDERS))
+    figure = crossing(compare(cells, ["accuracy"], "descending_0.01"), cells, "accuracy", choices)
+    check_legible(figure)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "0.333", "0.01"]
+    assert figure.axes[3].get_xlabel() == "schedule final"
+    assert figure.axes[3].get_ylabel().replace("\n", " ") == "accuracy: difference to order=descending"
+    values = {(made.name, made.environment): np.array(made.results.metrics["accuracy"]) for made in cells}
+    left, right = (axes.containers for axes in figure.axes[2:])
+    means = [values[f"ascending_{final}", "y"].mean() for final in FINALS]
+    np.testing.assert_allclose(left[1].lines[0].get_ydata(orig=False), means)
+    gaps = [values[f"ascending_{final}", "y"] - values[f"descending_{final}", "y"] for final in FINALS]
+    assert [bars.get_label() for bars in right] == ["order=uniform", "order=ascending"]
+    np.testing.assert_allclose(right[1].lines[0].get_ydata(orig=False), np.mean(gaps, 1))
+    ends = np.array([segment[:, 1] for segment in right[1].lines[2][0].get_segments()])
+    reach = scipy.stats.t.ppf(0.975, 3) * np.std(gaps, 1, ddof=1) / 2
+    np.testing.assert_allclose(ends, np.stack([np.mean(gaps, 1) - reach, np.mean(gaps, 1) + reach], 1))
+
+
+def test_two_choices_are_among_the_figures_that_are_written():
+    cells = two_choices()
+    with mock.patch("lab.report.comparing.write", lambda figure, path, dots: [path]):  # drawing is quick, writing is not
+        assert Path("crossing-accuracy") in write_comparison_figures(compare(cells, ["accuracy"]), cells, Path())
+
+
+def test_what_crosses_no_two_choices_is_not_drawn_as_if_it_did():
+    whole = two_choices()
+    assert crossed(whole[:-1]) is None
+    assert crossed(whole[:3]) is None
+    assert crossed([*whole, whole[0]]) is None
+    assert crossed([*whole, *two_choices(finals=FINALS[:2], places=("elsewhere",))]) is None
+    third = [
+        replace(own, settings=Settings({}, own.settings.method | {"memory": str(n % 2)}, {}, "")) for n, own in enumerate(whole)
+    ]
+    assert crossed(third) is None
 
 
 def test_all_that_apply_are_written(tmp_path):
