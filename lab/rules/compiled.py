@@ -7,7 +7,7 @@ place has C + 1 states: its class, and C where it is outside of its sequence, of
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -173,6 +173,8 @@ def folded(node: Node, tables: Tables) -> Node:
             return Together(tuple(folded(part, tables) for part in parts))
         case Every(axes, part):
             return Every(axes, folded(part, tables))
+        case Tally(terms):
+            return replace(node, terms=tuple(replace(term, part=folded(term.part, tables)) for term in terms))
     return node
 
 

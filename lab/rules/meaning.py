@@ -202,7 +202,18 @@ class Exactly(Meaning):
 
     def _times(self, term: Term) -> Tensor:
         inside = self.inside((term.axis,))
+        if isinstance(term.part, Leaf) and len(term.part.spots) == 1:
+            return term.times * self._of_states(term, inside)
         return term.times * (self.value(term.part) & inside).sum(term.axis.number - self.depth, keepdim=True)
+
+    def _of_states(self, term: Term, inside: Tensor) -> Tensor:
+        """How often a table of one place is true: how often each state is there, times the table (for all names at once)."""
+        dim, (spot,) = term.axis.number - self.depth, term.part.spots
+        table = self.tables.get(term.part.table, self.device)
+        states, inside = torch.broadcast_tensors(self.states(spot).transpose(dim, -1), inside.transpose(dim, -1))
+        often = torch.zeros(*states.shape[:-1], len(table), device=self.device).scatter_add_(-1, states, inside.float())
+        found = often[(..., *[0] * (self.depth - 1), slice(None))] @ table.reshape(len(table), -1).float()
+        return found.long().unflatten(-1, table.shape[1:])
 
 
 class ByClass(Exactly):

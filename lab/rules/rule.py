@@ -130,7 +130,7 @@ class Rule(nn.Module):
     def log_truth(self, log_probs: Tensor, inputs: Tensor, real: Tensor) -> Tensor:
         """The logarithm of its truth by the product logic, ``[..., G]``: finite, of many groundings too."""
         meaning = LogProduct(self.layout, self.tables, self._depth, inputs, real, log_probs=log_probs)
-        return self._per_group(meaning.value(self._node)[0], log_probs.shape[:-3], real.shape[:-2])
+        return self._per_group(meaning.value(self._node).truth, log_probs.shape[:-3], real.shape[:-2])
 
     def _per_group(self, value: Tensor, *shapes: torch.Size) -> Tensor:
         """A value ``[..., G, 1, ..., 1]`` of the whole rule as ``[..., G]``."""

@@ -18,7 +18,8 @@ Letters in shapes: see :mod:`lab.rules.meaning`.
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Callable
+from functools import cached_property, reduce
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +41,7 @@ class Graded(Meaning):
     def logs(self, run: Run) -> Tensor:
         """Log-probabilities of a run's classes, ``[..., G, n, C]``."""
         first, (start, stop) = self.layout.outputs[run.output].first, self.slots(run)
-        classes = slice(first, first + run.classes)
-        return self.kept(("logs", run), lambda: self.log_probs[..., run.member, start:stop, classes].clamp(min=UNSAYABLE))
+        return self.log_probs[..., run.member, start:stop, first : first + run.classes]
 
     def chances(self, run: Run) -> Tensor:
         """Probabilities of a run's classes, ``[..., G, n, C]``; 0 at places that do not count."""
@@ -139,45 +139,64 @@ class Godel(Graded):
         return torch.minimum(upper, chance_of(constant, [at_least(part) for part in parts], ">=", GODEL, self._empty())[0])
 
 
-class LogProduct(Graded):
-    """The product logic in log space: a value is a pair, the logarithms of its truth and of its contrary's."""
+class Logs:
+    """The logarithms of a truth and of its contrary's; each is worked out when it is asked for, since few are needed."""
 
-    def leaf(self, leaf: Leaf):
+    def __init__(self, truth: Callable[[], Tensor], contrary: Callable[[], Tensor] | None = None):
+        self._truth, self._contrary = truth, contrary or (lambda: _log_contrary(self.truth))
+
+    @cached_property
+    def truth(self) -> Tensor:
+        return self._truth()
+
+    @cached_property
+    def contrary(self) -> Tensor:
+        return self._contrary()
+
+
+class LogProduct(Graded):
+    """The product logic in log space: values are :class:`Logs`."""
+
+    def leaf(self, leaf: Leaf) -> Logs:
         if _known(leaf):
             return self.certain(self.looked_up(leaf))
         here = reduce(torch.logical_and, [self.spread(self.there(s.run), s, False) for s in leaf.spots if not _given(s)])
-        contrary = torch.where(here, _log(self.chance(leaf, contrary=True)), 0.0)
-        return torch.where(here, self._log_chance(leaf), UNSAYABLE), contrary
+        return Logs(
+            lambda: torch.where(here, self._log_chance(leaf), UNSAYABLE),
+            lambda: torch.where(here, _log(self.chance(leaf, contrary=True)), 0.0),
+        )
 
     def _log_chance(self, leaf: Leaf) -> Tensor:
         """The logarithm of a leaf's probability, of few classes one by one (so that it does not underflow)."""
         if leaf.few is None:
             return _log(self.chance(leaf))
         (spot,), classes = leaf.spots, self.tables.get(leaf.few, self.device)
-        columns = self.kept(("columns", spot.run), lambda: F.pad(self.logs(spot.run), (0, 1), value=UNSAYABLE))
-        chosen = [columns.index_select(-1, column) for column in classes.flatten(0, -2).unbind(-1)]
+        columns = self.kept(
+            ("columns", spot.run), lambda: F.pad(self.logs(spot.run).clamp(min=UNSAYABLE), (0, 1), value=UNSAYABLE)
+        )
+        chosen = [columns.index_select(-1, column) for column in classes.view(-1, classes.shape[-1]).unbind(-1)]
         return self.placed(reduce(torch.logaddexp, chosen).clamp(max=0), spot, classes.shape[:-1], UNSAYABLE)
 
-    def certain(self, value: Tensor) -> tuple[Tensor, Tensor]:
+    def certain(self, value: Tensor) -> Logs:
         yes, no = (torch.where(half, 0.0, UNSAYABLE).to(self.log_probs.dtype) for half in (value, ~value))
-        return yes, no
+        return Logs(lambda: yes, lambda: no)
 
-    def negated(self, value):
-        return value[1], value[0]
+    def negated(self, value: Logs) -> Logs:
+        return Logs(lambda: value.contrary, lambda: value.truth)
 
-    def together(self, values: list):
-        truth = sum(truth for truth, _ in values)
-        return truth, _log_contrary(truth)
+    def together(self, values: list[Logs]) -> Logs:
+        return Logs(lambda: sum(value.truth for value in values))
 
-    def every(self, value, dims: list[int], inside: Tensor | None):
-        truth = value[0] if inside is None else torch.where(inside, value[0], 0.0)
-        truth = truth.sum(dims, keepdim=True)
-        return truth, _log_contrary(truth)
+    def every(self, value: Logs, dims: list[int], inside: Tensor | None) -> Logs:
+        truth = value.truth if inside is None else torch.where(inside, value.truth, 0.0)
+        return Logs(lambda: truth.sum(dims, keepdim=True))
 
-    def tally(self, tally: Tally):
+    def tally(self, tally: Tally) -> Logs:
         constant, parts = portions(self, tally)
         logs = [(dim, {weight: _log(chance) for weight, chance in part.items()}) for dim, part in parts]
-        return tuple(one.clamp(UNSAYABLE, 0) for one in chance_of(constant, logs, tally.sign, LOGARITHMS, self._empty()))
+        both = chance_of(constant, logs, tally.sign, LOGARITHMS, self._empty())
+        truth, contrary = (one.clamp(UNSAYABLE, 0) for one in both)
+        return Logs(lambda: truth, lambda: contrary)
 
 
 LOGICS = {"product": Product, "lukasiewicz": Lukasiewicz, "godel": Godel}
@@ -194,12 +213,13 @@ def _known(leaf: Leaf) -> bool:
 
 def _product(values: Tensor, dim: int) -> Tensor:
     """The product along an axis, which stays, by halves: the gradient of torch's own reads values where there are zeros."""
+    odd = []
     while values.shape[dim] > 1:
         half = values.shape[dim] // 2
-        paired = values.narrow(dim, 0, half) * values.narrow(dim, half, half)
-        odd = values.narrow(dim, 2 * half, values.shape[dim] - 2 * half)
-        values = torch.cat([paired, odd], dim) if odd.shape[dim] else paired
-    return values
+        if values.shape[dim] % 2:
+            odd.append(values.narrow(dim, 2 * half, 1))
+        values = values.narrow(dim, 0, half) * values.narrow(dim, half, half)
+    return reduce(torch.mul, odd, values)
 
 
 def _log(chance: Tensor) -> Tensor:
