@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,3 +144,32 @@ def test_a_relation_may_be_a_table():
         assert one.violated(answers, torch.ones_like(answers), answers >= 0)[:,].tolist() == [True, False, False]
     with pytest.raises(UserError, match="is a table \\[5, 2\\], and `kind` has 2 classes"):
         Rule("r", "r(kind, tag[0])", LAYOUT, relations={"r": table.T})
+
+
+SLOTS = ("O", *(f"{mark}-{slot}" for slot in ("artist", "city") for mark in "BI"))
+LAYOUTS = {
+    "slots": Layout((Output("intent", ("PlayMusic", "GetWeather"), 0, 0, 1, False), Output("tag", SLOTS, 2, 1)), 4),
+    "nli": Layout((Output("label", ("entailment", "neutral", "contradiction"), sequence=False),), 1),
+    "transduction": Layout(
+        (Output("out", ("a", "b", "z", "<end>")),), 4, ("", "a", "b", "z"), source=3, told=(1, 2, 3, 0), end=3
+    ),
+}
+
+
+def test_what_the_page_shows_can_be_read():
+    page = (Path(__file__).parents[3] / "docs" / "rules.md").read_text()
+    shown = re.findall(r"```yaml\n# (\w+):.*?\n(.*?)```", page, re.S)
+    assert [task for task, _ in shown] == list(LAYOUTS)
+    for task, text in shown:
+        for rule, node in yaml.safe_load(text)["environment"]["rules"].items():
+            options = node if isinstance(node, dict) else {"says": node}
+            assert Rule(rule, layout=LAYOUTS[task], **{"of": ("it",)} | options).text
+    made = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.S)[1], made)
+    options = {"layout": LAYOUTS["slots"], "relations": {"allows": [("PlayMusic", "O")]}}
+    for says in (made["bio"], made["both"]):
+        assert Rule("r", says, **options).formula == says
+    wrong = re.search(r"```\nenvironment.rules.bio: (.*?)```", page, re.S)[0].strip("`\n")
+    with pytest.raises(UserError) as caught:
+        Rule("bio", "for all i: tag[i] = B-artst", LAYOUTS["slots"])
+    assert str(caught.value) == wrong
