@@ -83,7 +83,7 @@ class Checker:
         possible = list(dict.fromkeys(possible))
         near = get_close_matches(given, possible, 1, cutoff=0.5)
         listed = ", ".join(possible[:8]) + (", ..." if len(possible) > 8 else "")
-        hint = f"did you mean `{near[0]}`?" if near else f"there is {listed or 'none'}"
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {listed or 'none'}"
         self._fail(where, f"{what} `{given}`; {hint}")
 
     # --- connectives --------------------------------------------------------------------------------------------------
@@ -305,9 +305,7 @@ class Checker:
         spots = tuple(self._spot(place, scope) for place in (formula.left, formula.right))
         left, right = (self._classes(spot.run) for spot in spots)
         if not set(left) & set(right) - {""}:
-            self._fail(
-                formula.where, f"`{formula.left}` and `{formula.right}` have no class in common: they are never the same"
-            )
+            self._fail(formula.where, f"`{formula.left}` and `{formula.right}` have no class in common, and are never the same")
         table = torch.tensor([[bool(one) and one == other for other in right] for one in left])
         return self._table(spots, table)
 
@@ -317,13 +315,20 @@ class Checker:
             self._unknown(formula.where, "there is no relation", formula.relation, relations)
         spots = tuple(self._spot(place, scope) for place in formula.places)
         given = relations[formula.relation]
-        rows = None if isinstance(given, Tensor) else [tuple(row) for row in given]
+        rows = None if isinstance(given, Tensor) else self._rows(formula, given)
         arities = {given.dim()} if rows is None else {len(row) for row in rows}
         if arities and arities != {len(spots)}:
             told = " and ".join(map(str, sorted(arities)))
             self._fail(formula.where, f"`{formula.relation}` relates {told} classes, and {len(spots)} are given")
         table = self._given(formula, given, spots) if rows is None else self._listed(formula, rows, spots)
         return self._table(spots, table)
+
+    def _rows(self, formula: tree.Related, given: Any) -> list[tuple[str, ...]]:
+        if isinstance(given, str) or any(isinstance(row, str) or not isinstance(row, Iterable) for row in given):
+            self._fail(
+                formula.where, f"`{formula.relation}` is {given}: expected rows of class names, such as [[a, b], [a, c]]"
+            )
+        return [tuple(row) for row in given]
 
     def _given(self, formula: tree.Related, table: Tensor, spots: tuple[Spot, ...]) -> Tensor:
         """A relation given as a table: over the classes of each output, or over all classes of the data."""
@@ -334,10 +339,8 @@ class Checker:
             if output and table.shape[axis] == whole:
                 table = table.narrow(axis, output.first, len(output.classes))
             if table.shape[axis] != spot.run.classes:
-                what = (
-                    f"`{formula.relation}` is a table {list(table.shape)}, and `{formula.places[axis]}` has {spot.run.classes}"
-                )
-                self._fail(formula.where, f"{what} classes")
+                wanted = f"`{formula.places[axis]}` has {spot.run.classes} classes"
+                self._fail(formula.where, f"`{formula.relation}` is a table {list(table.shape)}, and {wanted}")
         return table
 
     def _listed(self, formula: tree.Related, rows: list[tuple[str, ...]], spots: tuple[Spot, ...]) -> Tensor:
@@ -357,9 +360,8 @@ class Checker:
     def _table(self, spots: tuple[Spot, ...], table: Tensor) -> Leaf:
         """The leaf of a table over classes: false outside of sequences; a place that is named twice is one place."""
         while len(set(spots)) < len(spots):
-            one, other = next(
-                (a, b) for a, b in itertools.combinations(range(len(spots)), 2) if spots[a] == spots[b]
-            )  # fmt: skip
+            pairs = itertools.combinations(range(len(spots)), 2)
+            one, other = next((a, b) for a, b in pairs if spots[a] == spots[b])
             table = table.diagonal(dim1=one, dim2=other)
             spots = (*(spot for k, spot in enumerate(spots) if k not in (one, other)), spots[one])
         whole = torch.zeros(*(size + 1 for size in table.shape), dtype=torch.bool)
@@ -386,22 +388,17 @@ class Checker:
         inner = {**scope, count.variable: variable}
         for part in _parts(count.part):
             if isinstance(part, (tree.Quantified, tree.Counted)):
-                self._fail(
-                    part.where or count.where, "a count holds no other count and no `for`: only what is said of one place"
-                )
+                self._fail(part.where or count.where, "a count holds no other count and no `for`, only atoms of one place")
         node = self._node(count.part, inner)
         if not variable.used:
             self._fail(count.where, f"a count over nothing: `{count.variable}` is used for positions of no sequence")
         return compiled.Term(times, self._closed(variable, count.where), node, self._counted_spot(node, variable, count))
 
     def _counted_spot(self, node: Node, variable: Variable, count: tree.Count) -> Spot | None:
-        spots = {spot for leaf in _leaves(node) for spot in leaf.spots if spot.run.output != SOURCE}
+        spots = {spot for leaf in compiled.leaves_of(node) for spot in leaf.spots if spot.run.output != SOURCE}
         if len(spots) > 1 or any(spot.axis != variable.axis for spot in spots):
-            shown = f"output[{count.variable}]"
-            what = (
-                f"a count looks at one place of an output at a time, such as {shown}, and at any places of `source` beside it"
-            )
-            self._fail(count.where, what)
+            what = f"a count looks at one place of an output at a time, such as tag[{count.variable}]"
+            self._fail(count.where, f"{what}, and at any places of `source` beside it")
         return next(iter(spots), None)
 
 
@@ -411,10 +408,8 @@ def _either(*nodes: Node) -> Node:
 
 def _every(axes: list[Axis], part: Node) -> Node:
     """For all values of the axes, those of names inside of those of positions: what is said of few places stays together."""
-    if isinstance(part, compiled.Every):
+    while isinstance(part, compiled.Every):
         axes, part = [*axes, *part.axes], part.part
-        while isinstance(part, compiled.Every):
-            axes, part = [*axes, *part.axes], part.part
     for kind in ([a for a in axes if not a.runs], [a for a in axes if a.runs]):
         part = compiled.Every(tuple(kind), part) if kind else part
     return part
@@ -456,14 +451,3 @@ def _depth(formula: Any) -> int:
         case tree.Counted(left, _, right):
             return max((1 + _depth(count.part) for _, count in left.terms + right.terms), default=0)
     return 0
-
-
-def _leaves(node: Node) -> list[Leaf]:
-    match node:
-        case Leaf():
-            return [node]
-        case Negation(part):
-            return _leaves(part)
-        case compiled.Together(parts):
-            return [leaf for part in parts for leaf in _leaves(part)]
-    return []

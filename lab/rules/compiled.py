@@ -184,7 +184,7 @@ def _as_leaf(node: Node, tables: Tables) -> Leaf | None:
     if isinstance(node, Leaf) or not spots:
         return node if isinstance(node, Leaf) else None
     sizes = [spot.run.classes + 1 for spot in spots]
-    names = [math.prod(tables.on_host(leaf).shape[len(leaf.spots) :]) for leaf in _leaves(node)]
+    names = [math.prod(tables.on_host(leaf).shape[len(leaf.spots) :]) for leaf in leaves_of(node)]
     if math.prod(sizes) * max(names) > ENTRIES:
         return None
     table = _tabulated(node, spots, tables)
@@ -206,14 +206,15 @@ def _spots(node: Node) -> tuple[Spot, ...]:
     return ()
 
 
-def _leaves(node: Node) -> list[Leaf]:
+def leaves_of(node: Node) -> list[Leaf]:
+    """The leaves of a node, but for those of counts."""
     match node:
         case Leaf():
             return [node]
         case Negation(part) | Every(_, part):
-            return _leaves(part)
+            return leaves_of(part)
         case Together(parts):
-            return [leaf for part in parts for leaf in _leaves(part)]
+            return [leaf for part in parts for leaf in leaves_of(part)]
     return []
 
 

@@ -110,9 +110,8 @@ class Meaning:
             if axis.runs:
                 spans = [stop - start for start, stop in map(self.slots, axis.runs)]
                 self.lengths[axis.number] = max(spans)
-                masks += [
-                    reduce(torch.logical_or, [self.spread(self.there(r), Spot(r, axis.number), False) for r in axis.runs])
-                ]
+                there = [self.spread(self.there(run), Spot(run, axis.number), False) for run in axis.runs]
+                masks.append(reduce(torch.logical_or, there))
         return reduce(torch.logical_and, masks) if masks else None
 
     def spread(self, values: Tensor, spot: Spot, fill: float, tail: int = 0) -> Tensor:

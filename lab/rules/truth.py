@@ -7,7 +7,7 @@ logic       not a      a and b                for all      a count
 =========== ========== ====================== ============ ===============================================================
 product     1 - a      a b                    product      its probability, where places are independent (exact)
 lukasiewicz 1 - a      max(0, a + b - 1)      likewise     1 - how far its expectation is off, at least 0
-godel       1 - a      min(a, b)              minimum      how well the best of the assignments that make it true is supported
+godel       1 - a      min(a, b)              minimum      how well the best supported claims are that make it sure
 =========== ========== ====================== ============ ===============================================================
 
 An atom over one place is the sum of the probabilities of its classes; one over several, its expectation, where they are
@@ -32,11 +32,11 @@ from lab.rules.meaning import Meaning
 
 
 class Graded(Meaning):
-    """The truth of log-probabilities ``[..., G, k, P, C]``."""
+    """The truth of log-probabilities ``[..., G, k, P, C]``, in single precision at least."""
 
     def __init__(self, *of, log_probs: Tensor):
         super().__init__(*of)
-        self.log_probs = log_probs
+        self.log_probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32))
 
     def logs(self, run: Run) -> Tensor:
         """Log-probabilities of a run's classes, ``[..., G, n, C]``."""

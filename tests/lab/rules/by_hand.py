@@ -8,6 +8,7 @@ import itertools
 import math
 import operator
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lab.rules import Layout, Output
@@ -20,6 +21,7 @@ LAYOUT = Layout((Output("kind", ("x", "y"), 0, 0, 1, sequence=False), Output("ta
 SETS = {"begins": ["B-*"], "letters": ["a", "b"]}
 RELATIONS = {"allowed": [("x", "O"), ("x", "*-a"), ("y", "O"), ("y", "B-b")], "heard": [("O", "u"), ("B-*", "v")]}
 OF = ("one", "two")
+OFTEN = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SIGNS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 CONJUNCTION = {
     "product": math.prod,

@@ -16,8 +16,7 @@ from lab.rules import Layout, Output, Rule
 from lab.rules.formula import count, exactly, for_all, for_some, name, output, position, related
 from lab.rules.language import parse
 
-from .by_hand import LAYOUT, OF, RELATIONS, SETS, formulas
-from .test_meaning import OFTEN
+from .by_hand import LAYOUT, OF, OFTEN, RELATIONS, SETS, formulas
 
 i, j = position("i"), position("j")
 tag, kind, source = output("tag"), output("kind"), output("source")
@@ -86,6 +85,7 @@ def test_labels_of_one_layout_are_compared_by_name_and_one_in_quotation_marks_is
         ("for all s in letters: tag[0] = C-{s}", "C-{s}", "`tag` has no class `C-{s}`"),
         ("allows(kind, tag[0])", "allows(kind, tag[0])", "there is no relation `allows`; did you mean `allowed`?"),
         ("allowed(kind)", "allowed(kind)", "`allowed` relates 2 classes, and 1 are given"),
+        ("flat(kind, tag[0])", "flat(kind, tag[0])", "`flat` is ['x', 'O']: expected rows of class names"),
         ("broken(kind, tag[0])", "broken(kind, tag[0])", "has a row ['x', 'Q'], and `tag` no class `Q`"),
         ("onto.kind = x", "onto.kind", "the group has no member `onto`; did you mean `one`?"),
         ("for all i: tag[j] = O", "j", "`j` is free; bound are i"),
@@ -115,7 +115,7 @@ def test_labels_of_one_layout_are_compared_by_name_and_one_in_quotation_marks_is
     ],
 )
 def test_what_is_wrong_is_shown_where_it_is(says, shown, what):
-    sets, relations = SETS, RELATIONS | {"broken": [("x", "Q")]}
+    sets, relations = SETS, RELATIONS | {"broken": [("x", "Q")], "flat": ["x", "O"]}
     with pytest.raises(UserError) as caught:
         Rule("mine", says, LAYOUT, of=("one",), sets=sets, relations=relations)
     told, line, caret = str(caught.value).split("\n")

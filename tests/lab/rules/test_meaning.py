@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.rules import LOGICS, Layout, Output, Rule
 from lab.rules.exploring import everything
 
-from .by_hand import LAYOUT, OF, RELATIONS, SETS, ByHand, formulas
+from .by_hand import LAYOUT, OF, OFTEN, RELATIONS, SETS, ByHand, formulas
 
-OFTEN = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 GROUPS = 5
 
 
