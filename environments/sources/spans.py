@@ -44,11 +44,14 @@ def spans_data(
     target is the intent, then the words. Targets of padding are -100. Where sentences have predicates, inputs are
     ``[N, 2 L]``: behind the words a mark at the predicate's place, padding elsewhere.
 
-    Classes are intents by name, then O and the tags by name; a tag that only test sentences have is one too.
+    Classes are intents by name, then O and the tags by name; a tag that only test sentences have is one too, and so is the B-
+    of every I-.
     """
     everyone = [sentence for own in splits.values() for sentence in own]
     intents = tuple(sorted({s.intent for s in everyone if s.intent is not None}))
-    tags = ("O", *sorted({tag for s in everyone for tag in s.tags} - {"O"}, key=lambda tag: (tag[2:], tag)))
+    said = {tag for s in everyone for tag in s.tags} - {"O"}
+    said |= {f"B-{tag[2:]}" for tag in said if tag.startswith("I-")}
+    tags = ("O", *sorted(said, key=lambda tag: (tag[2:], tag)))
     marked = any(s.predicate is not None for s in everyone)
     texts = {split: cased((s.words for s in own), lower) for split, own in splits.items()}
     length = bounded(texts["train"], length)
