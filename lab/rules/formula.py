@@ -43,6 +43,11 @@ class Label(Written):
         """A name that stands for itself."""
         return cls(text, exact=any(sign in text for sign in "*{}"), where=where)
 
+    @property
+    def several(self) -> bool:
+        """Whether it may be the name of more than one."""
+        return "*" in self.text and not self.exact
+
     def __str__(self):
         plain = not self.exact and re.fullmatch(WORD, self.text)
         return self.text if plain else '"' + self.text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -165,7 +170,7 @@ class Among(Formula):
 
     def said(self, negated: bool = False) -> str:
         """Its text, or that of its contrary."""
-        if not isinstance(self.labels, str) and len(self.labels) == 1:
+        if not isinstance(self.labels, str) and len(self.labels) == 1 and not self.labels[0].several:
             return f"{self.place} {'!=' if negated else '='} {self.labels[0]}"
         listed = self.labels if isinstance(self.labels, str) else "{" + ", ".join(map(str, self.labels)) + "}"
         return f"{self.place} {'not in' if negated else 'in'} {listed}"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lab.rules.checking import Checker, Known, places_of
-from lab.rules.compiled import Every, folded
-from lab.rules.formula import Formula
+from lab.rules.compiled import Axis, Every, Node, folded
+from lab.rules.formula import And, Formula, Quantified
 from lab.rules.language import parse
 from lab.rules.layout import Layout
-from lab.rules.meaning import Exactly, Meaning
+from lab.rules.meaning import Exactly
 from lab.rules.truth import LOGICS as TRUTHS
 from lab.rules.truth import LogProduct
 
@@ -65,10 +65,19 @@ class Rule(nn.Module):
         self.tables, self._depth, self._node = checker.tables, checker.depth, checker.node
         self.looks_at_source = checker.looks_at_source
         self._exact = folded(self._node, self.tables)
-        self._axes, part = (self._node.axes, self._node.part) if isinstance(self._node, Every) else ((), self._node)
-        if isinstance(part, Every):
-            self._axes, part = (*self._axes, *part.axes), part.part
-        self._grounded = folded(part, self.tables)
+        joined = isinstance(self.formula, And)
+        parts = zip(self.formula.parts, self._node.parts, strict=True) if joined else [(self.formula, self._node)]
+        self._groundings = [self._grounded(formula, node, joined) for formula, node in parts]
+
+    def _grounded(self, formula: Formula, node: Node, named: bool) -> tuple[str, list[Axis], Node]:
+        """What a part of the rule says of the variables behind its first `for all`: its text (if ``named``), the axes of the
+        variables, and what is said."""
+        axes: list[Axis] = []
+        while isinstance(node, Every):
+            axes, node = [*axes, *node.axes], node.part
+        while axes and isinstance(formula, Quantified) and formula.word == "all":
+            formula = formula.part
+        return str(formula) if named else "", sorted(axes, key=lambda axis: axis.number), folded(node, self.tables)
 
     def extra_repr(self) -> str:
         return f"{self.name}: {self.text}"
@@ -88,29 +97,20 @@ class Rule(nn.Module):
 
     def groundings(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each value of the variables that the rule is said for all of, such as ``i=3, s=artist``, and where it is broken
-        there, bool ``[..., G]``; one named by nothing if there are no such variables. For reports: slow."""
-        if not self._axes:
-            yield "", self.violated(answers, inputs, real)
-            return
-        meaning = self._exactly(answers, inputs, real)
-        inside = meaning.inside(self._axes)
-        broken = ~meaning.value(self._grounded)
-        broken = broken if inside is None else broken & inside
-        axes = sorted(self._axes, key=lambda axis: axis.number)
-        values = [axis.names or range(meaning.lengths[axis.number]) for axis in axes]
-        grid = broken.expand(*broken.shape[: broken.dim() - self._depth], *self._sizes(meaning))
-        for cell in itertools.product(*(range(len(told)) for told in values)):
-            at = [0] * self._depth
-            for axis, n in zip(axes, cell, strict=True):
-                at[axis.number] = n
-            named = ", ".join(f"{axis.name}={told[n]}" for axis, told, n in zip(axes, values, cell, strict=True))
-            yield named, grid[(..., *at)].expand(torch.broadcast_shapes(answers.shape[:-2], real.shape[:-2]))
-
-    def _sizes(self, meaning: Meaning) -> list[int]:
-        sizes = [1] * self._depth
-        for axis in self._axes:
-            sizes[axis.number] = len(axis.names) or meaning.lengths[axis.number]
-        return sizes
+        there, bool ``[..., G]``; of parts joined by `and` each by itself, its text before that. One named by nothing if the
+        rule has neither. For reports: slow."""
+        shape = torch.broadcast_shapes(answers.shape[:-2], real.shape[:-2])
+        for text, axes, node in self._groundings:
+            meaning = self._exactly(answers, inputs, real)
+            inside = meaning.inside(tuple(axes))
+            broken = ~meaning.value(node)
+            broken = broken if inside is None else broken & inside
+            values = [axis.names or range(meaning.lengths[axis.number]) for axis in axes]
+            for cell in itertools.product(*(range(len(told)) for told in values)):
+                named = ", ".join(f"{axis.name}={told[n]}" for axis, told, n in zip(axes, values, cell, strict=True))
+                at = dict(zip((axis.number for axis in axes), cell, strict=True))
+                where = (min(at.get(axis, 0), broken.shape[axis - self._depth] - 1) for axis in range(self._depth))
+                yield ": ".join(filter(None, (text, named))), broken[(..., *where)].expand(shape)
 
     def _exactly(self, answers: Tensor, inputs: Tensor, real: Tensor) -> Exactly:
         return Exactly(self.layout, self.tables, self._depth, inputs, real, answers=answers)

@@ -172,6 +172,9 @@ def test_leading_axes_broadcast_and_groundings_have_names():
     broken = {name for name, where in one.groundings(answers[0], inputs, real) if where.any()}
     assert broken == {"s=b, i=2"}
     assert {name for name, where in one.groundings(answers[1], inputs, real) if where.any()} == {"s=b, i=0", "s=a, i=2"}
+    joined = rule("(for all i: tag[i+1] = I-a -> tag[i] = O) and tag[0] not in {I-*}")
+    found = {name for name, where in joined.groundings(answers[1], inputs, real) if where.any()}
+    assert found == {"tag[0] not in {I-*}", "tag[i+1] = I-a -> tag[i] = O: i=1"}
     truth = one.truth(logs.expand(3, *logs.shape), inputs, real, "godel")
     assert truth.shape == (3, GROUPS)
     assert torch.equal(truth[0], truth[2])
