@@ -171,7 +171,7 @@ class NLI:
 
     def announcement(self) -> str:
         """How many groups there are, and of how many all labels are known."""
-        return "; ".join(f"{split}: {self._counted(split)}" for split in ("train", "test"))
+        return f"groups of training data: {self._counted('train')}; of test data: {self._counted('test')}"
 
     def _counted(self, split: str) -> str:
         targets = getattr(self.data, split).targets

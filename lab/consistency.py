@@ -27,6 +27,26 @@ def refuse_contradictions(stream: Stream, data: Data) -> None:
         raise UserError(f"environment.rules: {what}: {said}")
 
 
+def refuse_unsayable(stream: Stream, data: Data) -> None:
+    """Refuse training labels that cannot be said at their place, whose loss would be that of a probability of 0: an environment
+    that replaces labels does not know where each may be.
+
+    Raises:
+        UserError: says how many there are.
+    """
+    if data.layout is None or data.layout.sayable.shape[1] != stream.outputs:
+        return
+    places, strange = torch.arange(data.layout.places), 0
+    for task in stream.tasks:
+        classes = data.train.targets[task.train].view(-1, data.layout.places)
+        units = torch.where(classes >= 0, task.labels[classes.clamp(min=0)], -1)
+        strange += int(((units >= 0) & ~data.layout.sayable[places, units.clamp(min=0)]).sum())
+    if strange:
+        raise UserError(
+            f"environment: {strange} training labels are no answers at their places, tags where intents are told, say"
+        )
+
+
 def announcements(environment: Any, stream: Stream) -> Iterator[str]:
     """What a user should know of the data and the rules before training, in sentences; ``stream``: of the first member."""
     inner = environment

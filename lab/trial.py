@@ -9,7 +9,7 @@ import torch
 from lab import engine as engines
 from lab.averaging import Averaging
 from lab.config import build
-from lab.consistency import refuse_contradictions
+from lab.consistency import refuse_contradictions, refuse_unsayable
 from lab.errors import UserError, invalid
 from lab.learner import overrides
 from lab.optimizers import StackedOptimizer
@@ -72,6 +72,7 @@ def refuse_loss(experiment: Experiment) -> None:
 def try_parts(experiment: Experiment) -> None:
     """Build once what would otherwise be refused only after the run directory is made."""
     refuse_contradictions(experiment.streams[0], experiment.environment.data)
+    refuse_unsayable(experiment.streams[0], experiment.environment.data)
     _try_network(experiment)
     tried = build("optimizer", experiment.config["optimizer"], {"": torch.nn.Parameter(torch.zeros(len(experiment.seeds), 1))})
     if not isinstance(tried, StackedOptimizer):

@@ -76,8 +76,8 @@ def test_the_rules_are_about_the_groups(source):
         assert rule.violated(broken, inputs, real).all()
     told = list(announcements(environment, stream))
     assert told == [
-        "train: 100 pairs with their reverse, 24 with all labels, 120 chains, 24 with all labels; "
-        "test: 20 pairs with their reverse, 4 with all labels, 20 chains, 4 with all labels"
+        "groups of training data: 100 pairs with their reverse, 24 with all labels, 120 chains, 24 with all labels; "
+        "of test data: 20 pairs with their reverse, 4 with all labels, 20 chains, 4 with all labels"
     ], "cook and clown, met in test pairs alone, are the same unknown word"
 
 
@@ -157,8 +157,8 @@ def test_mistakes_are_told(source, options, told):
 def test_all_of_sick():
     environment = NLI(sick(DATA))
     assert environment.announcement() == (
-        "train: 4454 pairs with their reverse, 16 with all labels, 3788 chains, 337 with all labels; "
-        "test: 4906 pairs with their reverse, 20 with all labels, 4736 chains, 458 with all labels"
+        "groups of training data: 4454 pairs with their reverse, 16 with all labels, 3788 chains, 337 with all labels; "
+        "of test data: 4906 pairs with their reverse, 20 with all labels, 4736 chains, 458 with all labels"
     )
     told = list(announcements(environment, environment.stream(0)))[1:]
     assert told[0] == "labels of training examples break rules: transitive by 3 of 337"

@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from environments.graded import Graded
+from environments.slots import Slots
+from environments.sources.snips import snips
 from environments.transduction import Transduction
-from lab.consistency import announcements, refuse_contradictions
+from lab.consistency import announcements, refuse_contradictions, refuse_unsayable
 from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.protocols import Examples
 from lab.testing import composed
+from lab.testing.sentences import write_snips
 
 SMALL = {"pairs": {"az": "a", "bz": "b"}, "longest": 2, "train": 4, "test": 2}
 WORDS = (
@@ -74,3 +78,14 @@ def test_what_wrapped_environments_tell_is_told_before_training_with_the_labels(
         if wrong
     ]
     assert torch.equal(experiment.environment.data.train.inputs, environment.data.train.inputs)
+
+
+def test_labels_where_they_cannot_be_said_are_refused(tmp_path):
+    write_snips(tmp_path)
+    sound = Slots(snips(str(tmp_path), length=6), by="intent", scenario="class")
+    refuse_unsayable(sound.stream(0), sound.data)
+    tokens = Graded(sound, kinds="token", share=1.0)
+    refuse_unsayable(tokens.stream(0), tokens.data)
+    labels = Graded(sound, kinds="label", share=1.0)
+    with pytest.raises(UserError, match=r"environment: \d+ training labels are no answers at their places"):
+        refuse_unsayable(labels.stream(0), labels.data)
