@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.answering import among
-from lab.protocols import NO_LABEL, Layout, Strategy, Stream
+from lab.asking import Asking, Chunk
+from lab.protocols import NO_LABEL, Layout, Stream
 from lab.rows import Rows, some
-from lab.ruled import TESTED, Answered, Chunk, Ruled
+from lab.ruled import Ruled
 from lab.stream import Course
-from lab.violated import Worst
 
 if TYPE_CHECKING:
     from lab.learner import ContinualLearner
@@ -86,26 +85,19 @@ class Evaluation(nn.Module):
     def after_phase(self, learner: ContinualLearner, phase: int) -> None:
         """Measure the row of the accuracy tensor that a phase completes; -1 is before training."""
         row = self._row(phase)
-        worst = Worst(self.ruled.layout, self.ruled.rules, self.ruled.seeds) if self.ruled and row == self.tasks else None
+        worst = self.ruled.worst() if self.ruled and row == self.tasks else None
         for task in self._due(row, phase):
-            tested: list[Answered] = []
-            hear = partial(self._hear, learner, task, worst, tested) if self.ruled else None
-            with_task, without, loss = self._measure(learner, task, phase, self.whole, self.loss is not None, hear)
+            asking, heard = self._asking(learner, task, phase), []
+            hear = partial(self.ruled.tested, asking, worst, heard) if self.ruled else None
+            with_task, without, loss = self._measure(asking, phase, self.whole, self.loss is not None, hear)
             self.accuracy[:, row, task] = with_task
             self.accuracy_without_task[:, row, task] = without
             if loss is not None:
                 self.loss[:, row, task] = loss
             if self.ruled:
-                measured = self.ruled.measure(learner, task, tested, worst, partial(self._ask, learner, task, phase))
+                measured = self.ruled.measure(asking, heard, worst)
                 self.matrices[:, :, row, task] = torch.where(self._known(phase, task), measured, NAN)
         self.violated = worst.told() if worst else None
-
-    def _hear(self, learner: ContinualLearner, task: int, worst: Worst | None, tested: list[Answered], chunk: Chunk) -> None:
-        tested.append(self.ruled.answered(learner, chunk, TESTED, task, worst))
-
-    def _ask(self, learner: ContinualLearner, task: int, phase: int, rows: Rows, together: int) -> Iterator[Chunk]:
-        """What is answered to rows of a task, of which so many belong together."""
-        return (chunk for chunk, _ in self._answers(learner, task, phase, rows, together))
 
     @torch.no_grad()
     def within_phase(self, learner: ContinualLearner, step: int) -> None:
@@ -113,7 +105,7 @@ class Evaluation(nn.Module):
         phase, number = self.course.phase_at(step), self.steps.index(step)
         row = self._row(phase)
         for task in self._due(row, phase):
-            self.curves[:, number, task] = self._measure(learner, task, phase, self.subset)[0]
+            self.curves[:, number, task] = self._measure(self._asking(learner, task, phase), phase, self.subset)[0]
 
     def count(self) -> int:
         """Examples of one member that it is measured on in the whole run."""
@@ -140,52 +132,30 @@ class Evaluation(nn.Module):
         # The next task too: forward transfer needs what is known of it before it is trained.
         return sorted({row - 1 - lag for lag in lags if lag < row} | {min(row, self.tasks - 1)})
 
+    def _asking(self, learner: ContinualLearner, task: int, phase: int) -> Asking:
+        return Asking(learner, task, self.scenario, self.seen[phase + 1], self.data_split, self.batch)
+
     def _measure(
-        self,
-        learner: ContinualLearner,
-        task: int,
-        phase: int,
-        rows: Rows,
-        loss: bool = False,
-        hear: Callable[[Chunk], None] | None = None,
+        self, asking: Asking, phase: int, rows: Rows, loss: bool = False, hear: Callable[[Chunk], None] | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Accuracies ``[M]`` on a task, with the task's identity (in the task-incremental scenario) and without; and the mean
         cross-entropy ``[M]`` of a label with it, where asked for. Whoever wants to ``hear`` is told what is answered."""
-        counts, losses, untold = [], [], None
-        for chunk, untold in self._answers(learner, task, phase, rows):
-            logits, targets = chunk.logits, chunk.targets
-            real = (targets >= 0) & chunk.there.view(*chunk.there.shape, *[1] * (targets.dim() - 2))
-            right = self._right(logits, targets, real)
-            without_task = right if untold is None or untold is logits else self._right(untold, targets, real)
+        counts, losses = [], []
+        for chunk in asking.answers(*rows(asking.task)):
+            targets, there = chunk.targets, chunk.there
+            real = (targets >= 0) & there.view(*there.shape, *[1] * (targets.dim() - 2))
+            right, untold = self._right(chunk.logits, targets, real), chunk.untold
+            without_task = right if untold is None or untold is chunk.logits else self._right(untold, targets, real)
             counts.append(torch.stack([right, without_task, real.flatten(1).sum(1)]))
             if loss:
-                losses.append(self._losses(logits, targets, real))
+                losses.append(self._losses(chunk.logits, targets, real))
             if hear:
                 hear(chunk)
         right, without_task, total = torch.stack(counts).sum(0)
-        known, met_task = self._known(phase, task), self.met[phase + 1, :, task]
+        known, met_task = self._known(phase, asking.task), self.met[phase + 1, :, asking.task]
         answered = met_task if untold is not None else torch.zeros_like(met_task)
         mean_loss = torch.where(known, torch.stack(losses).sum(0) / total, NAN) if loss else None
         return torch.where(known, right / total, NAN), torch.where(answered, without_task / total, NAN), mean_loss
-
-    def _answers(
-        self, learner: ContinualLearner, task: int, phase: int, rows: Rows, together: int = 1
-    ) -> Iterator[tuple[Chunk, Tensor | None]]:
-        """What is answered to rows of a task, and the logits where the task's identity is not given: the same where it never
-        is, None where the learner cannot do without it."""
-        examples, valid = rows(task)
-        tasks = torch.full((len(examples), 1), task, device=examples.device)
-        met = self.seen[phase + 1].unsqueeze(1)
-        units = {"task": learner.reader.units_of(tasks), "class": met, "domain": None}[self.scenario]
-        told = tasks if self.scenario == "task" else None
-        batch = max(1, (self.batch or _fitting(learner)) // together) * together
-        for chunk, there in zip(examples.split(batch, 1), valid.split(batch, 1), strict=True):
-            inputs, targets = learner.reader.read(chunk, tasks, self.data_split)
-            logits = learner.predict(inputs, told)
-            untold = learner.predict(inputs, None) if told is not None and _listens(learner) else logits
-            own = among(units, logits)
-            unnamed = own if told is None else None if untold is None else among(met, untold)
-            yield Chunk(inputs, targets, there, own), unnamed
 
     def _known(self, phase: int, task: int) -> Tensor:
         """Whose accuracy on a task is defined by then, bool ``[M]``."""
@@ -202,17 +172,6 @@ class Evaluation(nn.Module):
         """The cross-entropies of all labels, added up, float64 ``[M]``."""
         losses = F.cross_entropy(logits.flatten(0, -2), torch.where(real, targets, NO_LABEL).flatten(), reduction="none")
         return losses.view(len(targets), -1).sum(1, dtype=torch.float64)
-
-
-def _listens(learner: ContinualLearner) -> bool:
-    """Whether strategies make of the task's identity more than the choice of output units."""
-    kinds = map(type, learner.strategies)
-    return any(kind.gates is not Strategy.gates or kind.predict is not Strategy.predict for kind in kinds)
-
-
-def _fitting(learner: ContinualLearner) -> int:
-    """Examples of a member in a forward pass; half of what is read at once elsewhere, since activations want a place too."""
-    return max(32, learner.reader.at_once(2 * (learner.members if learner.population.stack else 1)))
 
 
 def first_met(stream: Stream) -> tuple[Tensor, Tensor]:

@@ -37,6 +37,40 @@ class Rows(nn.Module):
         return tuple(getattr(self, f"{what}_{number}").expand(self.members, -1) for what in ("examples", "valid"))
 
 
+class Grouped(nn.Module):
+    """Groups of examples that tasks are measured on, of several kinds, and the examples that are in any of them, each once.
+
+    Args:
+        kinds: of each kind, rows ``[n, k]`` of each task, of each member.
+    """
+
+    def __init__(self, kinds: dict[str, list[list[Tensor]]]):
+        super().__init__()
+        shared = {}  # what tasks and members have in common is one tensor, and stays one
+        tasks = [
+            [self._once([own[t][m] for own in kinds.values()], shared) for m in range(len(each))]
+            for t, each in enumerate(next(iter(kinds.values()), ()))
+        ]
+        self.kinds = nn.ModuleDict(
+            {kind: Rows([[places[number] for _, places in task] for task in tasks]) for number, kind in enumerate(kinds)}
+        )
+        self.examples = Rows([[rows for rows, _ in task] for task in tasks]) if tasks else None
+
+    @staticmethod
+    def _once(groups: list[Tensor], shared: dict) -> tuple[Tensor, list[Tensor]]:
+        """The rows in any of the groups, and where those of each kind are among them, one group after the other."""
+        key = tuple(map(id, groups))
+        if key not in shared:
+            flat = [rows.flatten() for rows in groups]
+            rows, places = torch.cat(flat).unique(return_inverse=True)
+            shared[key] = rows, list(places.split([len(own) for own in flat]))
+        return shared[key]
+
+    def count(self, task: int) -> int:
+        """How many examples the member with most of them has in groups of a task."""
+        return self.examples.count(task) if self.examples else 0
+
+
 def some(tasks: list[list[Tensor]], seeds: list[int], most: int | None) -> list[list[Tensor]]:
     """Of each task's rows for each member at most so many, drawn from the member's seed; None for all."""
     if most is None:

@@ -13,47 +13,29 @@ Letters in shapes: M members, n examples, G groups, k examples in a group, L tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from lab.asking import Asking, Chunk
 from lab.errors import UserError
 from lab.protocols import NO_LABEL, Layout, Rule, Stream
-from lab.rows import Rows, some
+from lab.rows import Grouped, Rows, some
 from lab.rules import UNSAYABLE
 from lab.rules.exploring import best
 from lab.spans import OUTSIDE, counted, kinds_of, marks_spans
 from lab.violated import Worst
 
-if TYPE_CHECKING:
-    from lab.learner import ContinualLearner
-
 SINGLE = "single"
-TESTED = "tested"
-"""The examples that accuracy is measured on, each by itself."""
 
 TAKEN = ("forgetting",)
 """Names that no rule can have, since measures have them: `violation_forgetting`."""
 
 Shares = dict[str, tuple[Tensor, Tensor]]
 """What is counted by name: so many ``[M]`` of so many ``[M]``."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some examples of each member, and what is answered to them."""
-
-    inputs: Tensor
-    """``[M, n, ...]``."""
-    targets: Tensor
-    """``[M, n]`` or ``[M, n, P]``."""
-    there: Tensor
-    """Whether there is an example, bool ``[M, n]``: members may have fewer than others."""
-    logits: Tensor
-    """``[M, n, C]`` or ``[M, n, P, C]``, minus infinity at units that may not be answered."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +46,16 @@ class Answered:
     """Classes ``[M, G, k, P]``."""
     better: Tensor
     """Those under constrained decoding."""
-    targets: Tensor
-    """``[M, G, k, P]``."""
     there: Tensor
     """Whether there is a group, bool ``[M, G]``."""
     broken: Tensor
     """Whether it breaks each of the rules over its kind, bool ``[R, M, G]``."""
     found: Tensor
     """Whether an answer that breaks none was found, bool ``[M, G]``."""
+
+
+Heard = tuple[Answered, Tensor]
+"""Of examples by themselves, and their targets ``[M, n, P]``, -100 where there is none."""
 
 
 class Ruled(nn.Module):
@@ -100,12 +84,12 @@ class Ruled(nn.Module):
         self.register_buffer("types", types, persistent=False)
         self.register_buffer("begins", begins, persistent=False)
         self.names = tuple(self._names())
-        self.groups, self.deciding = nn.ModuleDict(), nn.ModuleDict()
-        for kind, held in self._groups(streams) if split == "test" else ():
-            chosen = some(held, seeds, at_most)
-            self.groups[kind] = Rows(_flat(chosen))
-            if kind != SINGLE:
-                self.deciding[kind] = Places(chosen, tests)
+        held = dict(self._groups(streams)) if split == "test" else {}
+        chosen = {kind: some(rows, seeds, at_most) for kind, rows in held.items()}
+        self.groups = Grouped(chosen)
+        joint = {kind: own for kind, own in chosen.items() if kind != SINGLE}
+        places = {kind: [_places(*each) for each in zip(own, tests, strict=True)] for kind, own in joint.items()}
+        self.deciding = nn.ModuleDict({kind: Rows(own) for kind, own in places.items()})
 
     def _names(self) -> Iterator[str]:
         """Of the measures, in order."""
@@ -136,33 +120,83 @@ class Ruled(nn.Module):
 
     def count(self, task: int) -> int:
         """Examples of one member that groups of a task are made of."""
-        return sum(rows.count(task) for rows in self.groups.values())
+        return self.groups.count(task)
+
+    def worst(self) -> Worst:
+        """What is to be told what breaks the rules."""
+        return Worst(self.layout, self.rules, self.seeds)
 
     # --- what is answered ---------------------------------------------------------------------------------------------
 
-    def answered(self, learner: ContinualLearner, chunk: Chunk, kind: str, task: int, worst: Worst | None) -> Answered:
-        """Final answers to groups of a kind, one after the other in ``chunk``; violations are told to ``worst``."""
-        rules = self.over.get(SINGLE if kind == TESTED else kind, [])
-        size = rules[0].arity if rules else 1
-        inputs = chunk.inputs.unflatten(1, (-1, size))
+    def tested(self, asking: Asking, worst: Worst | None, heard: list[Heard], chunk: Chunk) -> None:
+        """Add to ``heard`` what is answered to some of the examples that accuracy is measured on."""
+        answers, inputs = self._final(asking, chunk).unsqueeze(2), chunk.inputs.unsqueeze(2)
+        own = None if SINGLE in self.groups.kinds else worst
+        logits = chunk.logits if chunk.logits.dim() == 4 else chunk.logits.unsqueeze(2)
+        answered = self._answered(asking, SINGLE, answers, inputs, chunk.there, lambda which: _taken(logits, which), own)
+        targets = chunk.targets if chunk.targets.dim() == 3 else chunk.targets.unsqueeze(2)
+        heard.append((answered, torch.where(chunk.there.unsqueeze(2), targets, NO_LABEL)))
+
+    def _of_groups(self, asking: Asking, worst: Worst | None) -> dict[str, Answered]:
+        """Answers to all groups of a task, by kind. Examples that are in many are asked once, and once more for what else could
+        be answered to a group that breaks a rule."""
+        if not self.count(asking.task):
+            return {}
+        distinct, valid = self.groups.examples(asking.task)
+        answers = torch.cat([self._final(asking, chunk) for chunk in asking.answers(distinct, valid)], 1)
+        found = {}
+        for kind, places in self.groups.kinds.items():
+            size, parts = self.over[kind][0].arity, []
+            batch = max(1, asking.batch // size) * size
+            for where, there in zip(*(each.split(batch, 1) for each in places(asking.task)), strict=True):
+                rows = distinct.gather(1, where)
+                own, inputs, there = (
+                    each.unflatten(1, (-1, size)) for each in (_taken(answers, where), asking.read(rows)[0], there)
+                )
+                again = partial(self._asked_again, asking, rows.unflatten(1, (-1, size)))
+                parts.append(self._answered(asking, kind, own, inputs, there.all(2), again, worst))
+            found[kind] = _joined(parts)
+        return found
+
+    def _final(self, asking: Asking, chunk: Chunk) -> Tensor:
+        """The answers, classes ``[M, n, P]``."""
         if self.layout.decoded:
-            answers = learner.population.decode(chunk.inputs)[:, :, 0]
-        else:
-            answers = self._placed(chunk.logits.argmax(-1))
-        answers = answers.unflatten(1, (-1, size))
-        there = chunk.there.unflatten(1, (-1, size)).all(2)
-        targets = torch.where(chunk.there.unsqueeze(2), self._placed(chunk.targets), NO_LABEL).unflatten(1, (-1, size))
+            return asking.learner.population.decode(chunk.inputs)[:, :, 0]
+        answers = chunk.logits.argmax(-1)
+        return answers if answers.dim() == 3 else answers.unsqueeze(2)
+
+    @staticmethod
+    def _asked_again(asking: Asking, rows: Tensor, which: Tensor) -> Tensor:
+        """The logits ``[M, W k, P, C]`` of the groups ``which`` ``[M, W]`` among ``rows`` ``[M, G, k]``."""
+        again = _taken(rows, which).flatten(1)
+        logits = torch.cat([chunk.logits for chunk in asking.answers(again, torch.ones_like(again, dtype=torch.bool))], 1)
+        return logits if logits.dim() == 4 else logits.unsqueeze(2)
+
+    def _answered(
+        self,
+        asking: Asking,
+        kind: str,
+        answers: Tensor,
+        inputs: Tensor,
+        there: Tensor,
+        logits: Callable[[Tensor], Tensor],
+        worst: Worst | None,
+    ) -> Answered:
+        """Answers ``[M, G, k, P]`` to inputs ``[M, G, k, L]`` of groups of a kind, and those under constrained decoding.
+
+        Args:
+            there: whether there is a group, ``[M, G]``.
+            logits: those of some groups ``[M, W]``, ``[M, W k, P, C]``.
+            worst: is told of violations.
+        """
+        rules = self.over.get(kind, [])
         broken = self._broken(rules, answers, inputs)
-        if worst is not None and not (kind == TESTED and SINGLE in self.groups):
+        if worst is not None and rules:
             real = self.layout.real(inputs, answers)
             for rule, own in zip(rules, broken, strict=True):
-                worst.add(rule, task, there, own, inputs, answers, real)
-        better, found = self._constrained(learner, chunk, inputs, answers, rules, broken.any(0))
-        return Answered(answers, better, targets, there, broken, found)
-
-    def _placed(self, classes: Tensor) -> Tensor:
-        """``[M, n, P]``, whether an example has one label or several."""
-        return classes.unsqueeze(2) if classes.dim() == 2 else classes
+                worst.add(rule, asking.task, there, own, inputs, answers, real)
+        better, found = self._constrained(asking, answers, inputs, there, rules, broken.any(0), logits)
+        return Answered(answers, better, there, broken, found)
 
     def _broken(self, rules: Sequence[Rule], answers: Tensor, inputs: Tensor) -> Tensor:
         """Whether answers ``[..., G, k, P]`` to inputs ``[..., G, k, L]`` break each rule, bool ``[R, ..., G]``."""
@@ -172,7 +206,14 @@ class Ruled(nn.Module):
         return torch.stack([rule.violated(answers, inputs, real).expand(answers.shape[:-2]) for rule in rules])
 
     def _constrained(
-        self, learner: ContinualLearner, chunk: Chunk, inputs: Tensor, answers: Tensor, rules: Sequence[Rule], broken: Tensor
+        self,
+        asking: Asking,
+        answers: Tensor,
+        inputs: Tensor,
+        there: Tensor,
+        rules: Sequence[Rule],
+        broken: Tensor,
+        logits: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Answers ``[M, G, k, P]`` under constrained decoding, and whether they break no rule, ``[M, G]``.
 
@@ -182,12 +223,13 @@ class Ruled(nn.Module):
         alone = self.over.get(SINGLE, []) if size > 1 else []
         if alone:
             broken = broken | self._broken(alone, answers.unsqueeze(3), inputs.unsqueeze(3)).any(0).any(2)
-        width = int(broken.sum(1).max()) if broken.numel() else 0
-        if not (self.constrained and width and (rules or alone)) or (self.layout.decoded and size > 1):
+        wanted = broken & there
+        width = int(wanted.sum(1).max()) if wanted.numel() else 0
+        if not (self.constrained and width) or (self.layout.decoded and size > 1):
             return answers, ~broken
-        which = broken.int().argsort(dim=1, descending=True, stable=True)[:, :width]
+        which = wanted.int().argsort(dim=1, descending=True, stable=True)[:, :width]
         inputs = _taken(inputs, which)
-        candidates, possible = self._candidates(learner, chunk, inputs, which, size)  # [M, W, K, k, P], [M, W, K]
+        candidates, possible = self._candidates(asking, inputs, which, logits)  # [M, W, K, k, P], [M, W, K]
         tried, shown = candidates.movedim(2, 0), inputs.expand(candidates.shape[2], *inputs.shape)
         wrong = self._broken(rules, tried, shown).any(0)
         if alone:
@@ -199,47 +241,35 @@ class Ruled(nn.Module):
         return answers.scatter(1, places, chosen), (~broken).scatter(1, which, sound.any(2))
 
     def _candidates(
-        self, learner: ContinualLearner, chunk: Chunk, inputs: Tensor, which: Tensor, size: int
+        self, asking: Asking, inputs: Tensor, which: Tensor, logits: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The K best answers to the groups ``which`` ``[M, W]`` of a chunk, the best first, ``[M, W, K, k, P]``, and whether
-        they can be given at all ``[M, W, K]``."""
+        """The K best answers to groups, ``which`` ``[M, W]``, of inputs ``[M, W, k, L]``, the best first, ``[M, W, K, k, P]``,
+        and whether they can be given at all ``[M, W, K]``."""
         if self.layout.decoded:
-            answers = learner.population.decode(inputs.squeeze(2), beams=self.constrained).unsqueeze(3)
+            answers = asking.learner.population.decode(inputs.squeeze(2), beams=self.constrained).unsqueeze(3)
             return answers, torch.ones_like(answers[..., 0, 0], dtype=torch.bool)
-        logits = chunk.logits.unsqueeze(2) if chunk.logits.dim() == 3 else chunk.logits
-        log_probs = _taken(logits.unflatten(1, (-1, size)), which).log_softmax(-1).flatten(2, 3)  # [M, W, k P, C]
+        size = inputs.shape[2]
+        log_probs = logits(which).log_softmax(-1).unflatten(1, (-1, size)).flatten(2, 3)  # [M, W, k P, C]
         answers, scores = best(log_probs, self.constrained, self.layout.real(inputs).flatten(2))
         return answers.unflatten(3, (size, -1)), scores > UNSAYABLE / 2
 
     # --- what is counted ----------------------------------------------------------------------------------------------
 
-    def measure(
-        self,
-        learner: ContinualLearner,
-        task: int,
-        tested: list[Answered],
-        worst: Worst | None,
-        ask: Callable[[Rows, int], Iterable[Chunk]],
-    ) -> Tensor:
+    def measure(self, asking: Asking, heard: list[Heard], worst: Worst | None) -> Tensor:
         """All measures ``[names, M]`` of a task, NaN where there is nothing to count.
 
         Args:
-            tested: what is answered to the examples that accuracy is measured on.
-            worst: is told what rules are broken by; None: nobody wants to know.
-            ask: answers rows of a task, so many of which belong together.
+            heard: of the examples that accuracy is measured on.
+            worst: is told what breaks rules; None: nobody wants to know.
         """
-        groups = {TESTED: _joined(tested)}
-        for kind, rows in self.groups.items():
-            if rows.count(task):
-                chunks = ask(rows, self.over[kind][0].arity)
-                groups[kind] = _joined([self.answered(learner, chunk, kind, task, worst) for chunk in chunks])
-        counted = self._of_answers(groups[TESTED].answers.squeeze(2), groups[TESTED].targets.squeeze(2))
-        counted |= self._of_rules(groups)
+        own, targets = _joined([answered for answered, _ in heard]), torch.cat([labels for _, labels in heard], 1)
+        groups = self._of_groups(asking, worst)
+        counted = self._of_answers(own.answers.squeeze(2), targets)
+        counted |= self._of_rules({SINGLE: own} | groups if SINGLE in self.over else groups)
         if self.constrained:
-            better = self._decided(groups, task)
-            under = self._of_answers(better, groups[TESTED].targets.squeeze(2))
-            counted[f"constrained_{self.layout.metric}"] = under[self.layout.metric]
-        nothing = (torch.zeros_like(learner.diverged_at),) * 2
+            better = self._decided(own, groups, asking.task)
+            counted[f"constrained_{self.layout.metric}"] = self._of_answers(better, targets)[self.layout.metric]
+        nothing = (torch.zeros_like(own.there[:, 0], dtype=torch.int64),) * 2
         return torch.stack([torch.div(*counted.get(name, nothing)) for name in self.names])
 
     def _of_answers(self, answers: Tensor, targets: Tensor) -> Shares:
@@ -262,48 +292,32 @@ class Ruled(nn.Module):
         return shares
 
     def _of_rules(self, groups: dict[str, Answered]) -> Shares:
-        """How many groups break rules, and of how many none need."""
+        """How many groups break rules, and how many need not."""
         shares: Shares = {}
-        known = {kind: groups.get(kind, groups[TESTED] if kind == SINGLE else None) for kind in self.over}
-        known = {kind: group for kind, group in known.items() if group is not None}
-        for kind, group in known.items():
+        for kind, group in groups.items():
             count = group.there.sum(1)
             for rule, broken in zip(self.over[kind], group.broken, strict=True):
                 shares[f"violation_{rule.name}"] = (broken & group.there).sum(1), count
-        if known:
-            total = sum(group.there.sum(1) for group in known.values())
-            shares["violation"] = sum((group.broken.any(0) & group.there).sum(1) for group in known.values()), total
-            shares["constrained_found"] = sum((group.found & group.there).sum(1) for group in known.values()), total
+        if groups:
+            total = sum(group.there.sum(1) for group in groups.values())
+            shares["violation"] = sum((group.broken.any(0) & group.there).sum(1) for group in groups.values()), total
+            shares["constrained_found"] = sum((group.found & group.there).sum(1) for group in groups.values()), total
         return shares
 
-    def _decided(self, groups: dict[str, Answered], task: int) -> Tensor:
+    def _decided(self, own: Answered, groups: dict[str, Answered], task: int) -> Tensor:
         """Answers ``[M, n, P]`` under constrained decoding to the examples that accuracy is measured on."""
-        better = groups[TESTED].better.squeeze(2)
+        better = own.better.squeeze(2)
         for kind, places in self.deciding.items():  # the largest groups last
             if kind in groups:
-                there, place = places(task)
-                joint = _taken(groups[kind].better.flatten(1, 2), place)
-                better = torch.where(there.unsqueeze(2), joint, better)
+                place, there = places(task)
+                joint = _taken(groups[kind].better.flatten(1, 2), place.clamp(min=0))
+                better = torch.where((there & (place >= 0)).unsqueeze(2), joint, better)
         return better
 
 
-class Places(nn.Module):
-    """Where the examples that accuracy is measured on are found among groups of a kind."""
-
-    def __init__(self, groups: list[list[Tensor]], tests: list[list[Tensor]]):
-        super().__init__()
-        self.members = len(tests[0])
-        for task, each in enumerate(zip(groups, tests, strict=True)):
-            places = [_first(flat.flatten(), rows) for flat, rows in zip(*each, strict=True)]
-            longest = max(map(len, places))
-            padded = torch.stack([nn.functional.pad(own, (0, longest - len(own)), value=-1) for own in places])
-            alike = bool((padded == padded[:1]).all())
-            self.register_buffer(f"task_{task}", padded[:1] if alike else padded, persistent=False)
-
-    def forward(self, task: int) -> tuple[Tensor, Tensor]:
-        """Whether each example of a task is in any group, ``[M, n]``, and its place among the examples of all groups."""
-        places = getattr(self, f"task_{task}").expand(self.members, -1)
-        return places >= 0, places.clamp(min=0)
+def _places(groups: list[Tensor], tests: list[Tensor]) -> list[Tensor]:
+    """Where each member's examples ``[n]`` are first found among groups ``[G, k]``, one after the other; -1 for nowhere."""
+    return [_first(own.flatten(), rows) for own, rows in zip(groups, tests, strict=True)]
 
 
 def _first(among: Tensor, rows: Tensor) -> Tensor:
@@ -311,12 +325,6 @@ def _first(among: Tensor, rows: Tensor) -> Tensor:
     none = torch.full((int(torch.cat([among, rows]).max()) + 1,), len(among))
     table = none.scatter_reduce(0, among, torch.arange(len(among)), "amin")
     return torch.where(table[rows] < len(among), table[rows], -1)
-
-
-def _flat(tasks: list[list[Tensor]]) -> list[list[Tensor]]:
-    """Rows of groups ``[n, k]`` one after the other; what was one tensor stays one."""
-    flat = {id(rows): rows.flatten() for task in tasks for rows in task}
-    return [[flat[id(rows)] for rows in task] for task in tasks]
 
 
 def _taken(values: Tensor, which: Tensor) -> Tensor:

@@ -204,7 +204,7 @@ def test_tasks_that_have_no_accuracy_yet_are_not_measured():
     environment, measured = Miniature("class", tasks=3), []
     learner = small_learner(SEEDS, partial(network_of, environment), environment=environment)
     measure = learner.evaluation._measure
-    learner.evaluation._measure = lambda own, task, *rest: measured.append((rest[0], task)) or measure(own, task, *rest)
+    learner.evaluation._measure = lambda own, phase, *rest: measured.append((phase, own.task)) or measure(own, phase, *rest)
     fit(learner)
     assert measured == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
     filled = ~learner.evaluation.accuracy.isnan()

@@ -261,7 +261,8 @@ def test_so_many_examples_stand_for_test_sets_and_groups():
     environment = Phrases(tests=12)
     streams = [environment.stream(seed) for seed in SEEDS]
     evaluation = Evaluation(Course(streams, SEEDS, Budget(4)), SEEDS, at_most=5, layout=PHRASES)
-    rows, valid = evaluation.ruled.groups["pairs"](1)
+    places, valid = evaluation.ruled.groups.kinds["pairs"](1)
+    rows = evaluation.ruled.groups.examples(1)[0].gather(1, places)
     assert rows.shape == (2, 10)
     assert valid.all()
     for own, stream in zip(rows.view(2, 5, 2).tolist(), streams, strict=True):
