@@ -11,7 +11,7 @@ from torch import Tensor
 from environments.ruled import imposed as imposed_in
 from environments.ruled import rules_of, share_of_labels, told, with_unlabelled
 from environments.tasks import SHARED, hold_out, source_of, switch
-from lab.protocols import Data, Stream, Task, UserError, fraction, generator, one_of, phase_per_task, require
+from lab.protocols import Data, Stream, Task, UserError, fraction, generator, number, one_of, phase_per_task, require
 
 BIO = "(for all i, s in spans: tag[i+1] = I-{s} -> tag[i] in {B-{s}, I-{s}}) and not tag[0] in {I-*}"
 ALLOWED = "for all i: allowed(intent, tag[i])"
@@ -34,6 +34,7 @@ class Slots:
             keep their output unit. All others are ``domain``.
         intent_order: null (from the member's seed), or a list of all intents.
         shared: one drawn order, one dealing out, for all members.
+        earlier: the share of the training sentences of earlier tasks that are still there for a task's rules, without labels.
         labels: the share of each task's training sentences whose labels are told. The others are there for rules alone.
         validation: the share of each task's training sentences that is held out.
     """
@@ -47,6 +48,7 @@ class Slots:
         scenario: str = "domain",
         intent_order: list[str] | None = None,
         shared: bool = False,
+        earlier: float = 0.0,
         labels: float = 1.0,
         validation: float = 0.0,
     ):
@@ -63,6 +65,7 @@ class Slots:
         )
         self.shared, self.labels = switch("environment.shared", shared), share_of_labels(labels)
         self.validation = fraction("environment.validation", validation)
+        self.earlier = number("environment.earlier", earlier, 0, 1)
         self.intent_order = self._fixed_order(intent_order)
         self.allowed = allowed(source) if self.intents else []
         self.rules = self._rules(rules)
@@ -72,7 +75,7 @@ class Slots:
         self.imposed = imposed_in(imposed or {}, self.rules, self.tasks, arrival)
         if by == "intent":
             self._check_all_there()
-        self.data = with_unlabelled(source) if self.labels < 1 else source
+        self.data = with_unlabelled(source) if self.labels < 1 or self.earlier > 0 else source
 
     def _rules(self, given: dict | None):
         spans = [tag[2:] for tag in self.source.layout.output("tag").classes if tag.startswith("I-")]
@@ -98,7 +101,23 @@ class Slots:
 
     def stream(self, seed: int) -> Stream:
         of_train, of_test = self._dealt(SHARED if self.shared else seed)
-        tasks = tuple(self._task(t, of_train == t, None if of_test is None else of_test == t, seed) for t in range(self.tasks))
+        parts = [(of_train == t).nonzero().squeeze(1) for t in range(self.tasks)]
+        held = [hold_out(rows, self.validation, seed, t) for t, rows in enumerate(parts)]
+        known = [told(rows, self.labels, seed, t) if self.labels < 1 else (rows, rows[:0]) for t, (rows, _) in enumerate(held)]
+        everyone = torch.arange(len(self.source.test))
+        tests = [everyone if of_test is None else everyone[of_test == t] for t in range(self.tasks)]
+        kept = [self._kept(rows, seed, t) for t, (rows, _) in enumerate(held)]
+        tasks = tuple(
+            Task(
+                known[t][0],
+                tests[t],
+                self._units(parts[t], tests[t]),
+                held[t][1],
+                groups=self._groups(*known[t], kept[:t]),
+                rules=self.imposed[t],
+            )
+            for t in range(self.tasks)
+        )
         return Stream(tasks, phase_per_task(tasks), self.scenario, self.source.classes, rules=self.rules)
 
     def _dealt(self, seed: int) -> tuple[Tensor, Tensor | None]:
@@ -107,20 +126,20 @@ class Slots:
             drawn = torch.randperm(self.tasks, generator=generator(seed, "intents"))
             place = (drawn if self.intent_order is None else torch.tensor(self.intent_order)).argsort()
             return place[self.source.train.targets[:, 0]], place[self.source.test.targets[:, 0]]
-        number = torch.empty(len(self.source.train), dtype=torch.int64)
-        for t, part in enumerate(torch.randperm(len(number), generator=generator(seed, "parts")).tensor_split(self.tasks)):
-            number[part] = t
-        return number, None
+        part = torch.empty(len(self.source.train), dtype=torch.int64)
+        for t, rows in enumerate(torch.randperm(len(part), generator=generator(seed, "parts")).tensor_split(self.tasks)):
+            part[rows] = t
+        return part, None
 
-    def _task(self, number: int, in_train: Tensor, in_test: Tensor | None, seed: int) -> Task:
-        own, test = in_train.nonzero().squeeze(1), torch.arange(len(self.source.test))
-        test = test if in_test is None else test[in_test]
-        train, held = hold_out(own, self.validation, seed, number)
-        groups = {}
-        if self.labels < 1:
-            train, untold = told(train, self.labels, seed, number)
-            groups = {"single": torch.cat([train, untold + len(self.source.train)]).unsqueeze(1)}
-        return Task(train, test, self._units(own, test), held, groups=groups, rules=self.imposed[number])
+    def _kept(self, rows: Tensor, seed: int, task: int) -> Tensor:
+        """Which of a task's training sentences are still there for the rules of later ones."""
+        order = rows[torch.randperm(len(rows), generator=generator(seed, "earlier", task))]
+        return order[: round(self.earlier * len(rows))].sort().values
+
+    def _groups(self, rows: Tensor, untold: Tensor, kept: list[Tensor]) -> dict[str, Tensor]:
+        """What rules are imposed on where that is more than the sentences with labels: others as their copies without."""
+        others = torch.cat([untold, *kept])
+        return {"single": torch.cat([rows, others + len(self.source.train)]).unsqueeze(1)} if len(others) else {}
 
     def _units(self, train: Tensor, test: Tensor) -> Tensor:
         """The output units of a task's classes: all, or those that its sentences have."""

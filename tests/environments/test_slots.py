@@ -113,6 +113,18 @@ def test_labels_that_are_not_told(source):
     assert set((hidden - 60).tolist()) | set(task.train.tolist()) == set(range(60)) - set(task.validation.tolist())
 
 
+def test_earlier_sentences_may_stay_for_rules(source):
+    environment = Slots(source, by="intent", scenario="class", earlier=0.5, validation=0.1)
+    first, second, third = environment.stream(0).tasks
+    assert first.groups == {}
+    single = third.groups["single"].squeeze(1)
+    assert torch.equal(single[:18], third.train)
+    old = single[18:] - 60
+    assert (environment.data.train.targets[old + 60] == -100).all()
+    assert len(set(old.tolist()) & set(first.train.tolist())) == len(set(old.tolist()) & set(second.train.tolist())) == 9
+    assert set(second.groups["single"].squeeze(1).tolist()) - set(second.train.tolist()) < set(single.tolist())
+
+
 def test_a_part_for_each_rule_and_rules_of_ones_own(source):
     mine = {"one_city": "count(i: tag[i] = B-city) <= 1", "slots": None}
     stream = Slots(source, by="rule", rules=mine, imposed={"bio": [1, 2]}).stream(0)
@@ -142,6 +154,7 @@ def test_names_in_columns_have_no_intents(tmp_path):
         ({"scenario": "all"}, r"scenario=all: expected one of domain, class, task"),
         ({"by": "intent", "intent_order": ["RateBook"]}, r"intent_order=.*each of GetWeather, PlayMusic, RateBook once"),
         ({"labels": 2}, r"labels=2"),
+        ({"earlier": 2}, r"earlier=2"),
         ({"by": "rule", "rules": {"bio": None, "slots": None}}, r"rules=.*at least one rule"),
         ({"rules": {"mine": "tag[i] = O"}}, r"rules\.mine: "),
     ],
