@@ -22,7 +22,7 @@ class EncoderDecoder(nn.Module):
     the places before each (:class:`lab.rules.Layout`, of data that are answered one place after the other).
 
     A gated recurrent unit runs over the source in both directions, another one over what was told; its state h_t asks the
-    encoded source, c_t = sum_s softmax_s(h_t^T Q k_s / sqrt(W)) v_s, and answers by tanh(A [h_t; c_t]). What the source answers
+    encoded source, c_t = sum_s softmax_s(h_t . k_s / sqrt(W)) v_s, and answers by tanh(A h_t + c_t). What the source answers
     does not flow back into the state, so that in training all places ask at once.
 
     No layer of torch's own recurrences: these cannot be stacked. A gate has one bias, and starts as torch's do.
@@ -41,7 +41,7 @@ class EncoderDecoder(nn.Module):
         self.embedding = nn.Embedding(len(layout.tokens), width)
         self.encoder, self.decoder = Recurrence(2, width), Recurrence(1, width)
         self.begin, self.keys_and_values = nn.Linear(2 * width, width), nn.Linear(2 * width, 2 * width)
-        self.ask, self.join, self.head = nn.Linear(width, width), nn.Linear(2 * width, width), nn.Linear(width, outputs)
+        self.own, self.head = nn.Linear(width, width), nn.Linear(width, outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """All places at once, each as if those before it had been answered as ``tokens`` tell."""
@@ -64,9 +64,8 @@ class EncoderDecoder(nn.Module):
     def answered(self, states: Tensor, memory: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Logits ``[B, N, C]`` of any N states ``[B, N, W]`` of each sequence's decoder."""
         keys, values, padding = memory
-        scores_BNS = self.ask(states) @ keys.mT / sqrt(states.shape[-1]) + padding
-        found = scores_BNS.softmax(-1) @ values
-        return self.head(self.join(torch.cat([states, found], -1)).tanh())
+        scores_BNS = states @ keys.mT / sqrt(states.shape[-1]) + padding
+        return self.head((self.own(states) + scores_BNS.softmax(-1) @ values).tanh())
 
     def decode(self, tokens: Tensor, noise: Tensor | None = None, beams: int = 1) -> Tensor:
         """K answers to each source, classes int64 ``[B, K, T]``, each filled up with the class that ends it.
@@ -86,11 +85,12 @@ class EncoderDecoder(nn.Module):
         shown, search = first_BV.unsqueeze(1).expand(-1, answers, -1), Search(len(tokens), answers, self.end, state_BW)
         for place in range(self.places):
             states = self.decoder.step(shown, states, 0)
-            log_probs = self.answered(states, memory).log_softmax(-1, dtype=torch.promote_types(states.dtype, torch.float32))
+            logits = self.answered(states, memory)
             if noise is None:
-                states = search.extend(log_probs, states)
-            else:
-                search.choose((log_probs + noise[:, :, place]).argmax(-1))
+                wide = torch.promote_types(logits.dtype, torch.float32)
+                states = search.extend(logits.log_softmax(-1, dtype=wide), states)
+            else:  # which class has the largest sum does not depend on what all logits have in common
+                search.choose((logits + noise[:, :, place]).argmax(-1))
             shown = nn.functional.embedding(search.last, shown_CV)
         return search.answers()
 
