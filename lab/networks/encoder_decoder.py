@@ -45,6 +45,8 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """All places at once, each as if those before it had been answered as ``tokens`` tell."""
+        if tokens.is_floating_point():
+            raise invalid("network", "encoder_decoder", f"inputs that are tokens, and these are {tokens.dtype}")
         state_BW, memory = self.encoded(tokens[:, : self.source])
         told_BTW = self.embedding(tokens[:, self.source :])
         states_BTW = self.decoder(told_BTW.unsqueeze(0), state_BW.unsqueeze(0)).squeeze(0)

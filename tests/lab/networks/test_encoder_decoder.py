@@ -166,6 +166,8 @@ def test_it_can_be_stacked_and_read_no_value_on_the_host():
 def test_other_data_are_refused():
     with pytest.raises(UserError, match="answered one place after the other"):
         EncoderDecoder((8,), 3, None)
+    with pytest.raises(UserError, match=r"tokens, and these are torch\.float32"):
+        MAKE()(sources(2).float())
     with pytest.raises(UserError, match="3 classes"):
         EncoderDecoder((8,), 5, LAYOUT)
     with pytest.raises(UserError, match=r"network\.width=0"):
