@@ -9,6 +9,7 @@ from math import sqrt
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lab.errors import require, whole
 from lab.networks import transformer
@@ -22,8 +23,9 @@ class Encoder(nn.Module):
     the data have one label an example.
 
     As :class:`lab.networks.Transformer` in blocks, positions and initial weights, with these differences: every word sees all
-    others, and nothing sees padding. Where inputs are longer than there are places, what is behind these says more about each
-    of them (which word is a predicate), place by place, and its embeddings are added.
+    others, and nothing sees padding. With a ``window`` words see their neighbours before that, in order. Where inputs are
+    longer than there are places, what is behind these says more about each of them (which word is a predicate), place by
+    place, and its embeddings are added.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class Encoder(nn.Module):
         width: int = 64,
         depth: int = 2,
         heads: int = 4,
+        window: int = 1,
         dropout: float = 0.0,
         vocabulary: int | None = None,
         layout: Layout | None = None,
     ):
-        """``vocabulary``: how many tokens there are; None for as many as the data name (``layout``).
+        """``window``: so many words, the place's own in their middle, are mixed by a linear layer and added to it before the
+        blocks; 1: none are. ``vocabulary``: how many tokens there are; None for as many as the data name (``layout``).
 
         Raises :class:`~lab.errors.UserError` for inputs that are no sequences, and for an option that is out of range.
         """
@@ -46,11 +50,14 @@ class Encoder(nn.Module):
         whole("network.width", width, 1)
         whole("network.depth", depth, 1)
         require(width % whole("network.heads", heads, 1) == 0, "network.heads", heads, f"a divisor of network.width={width}")
+        require(whole("network.window", window, 1) % 2 == 1, "network.window", window, "an odd number")
         self.one_label = layout is not None and layout.places == 1
         self.places = shape[0] if layout is None or self.one_label else layout.places
         self.words = Words(tokens, width, layout, 1 / sqrt(width))
         self.positions = nn.Parameter(torch.empty(self.places, width).normal_(std=1 / sqrt(width)))
         self.drop = drop(dropout, 0)
+        self.reach = window // 2
+        self.mix = nn.Linear(window * width, width) if window > 1 else None
         self.blocks = nn.ModuleList(Block(width, heads, dropout, 1 + 2 * number) for number in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs)
@@ -67,13 +74,21 @@ class Encoder(nn.Module):
         """What the head is given: ``[B, P, W]``, or ``[B, W]`` of one label."""
         parts = tokens.unflatten(1, (-1, self.places))
         real = parts[:, 0] != PADDING
-        stream_BPW = self.drop(self.words(parts).sum(1) + self.positions)
+        stream_BPW = self.drop(self._mixed(self.words(parts).sum(1), real) + self.positions)
         for block in self.blocks:
             stream_BPW = block(stream_BPW, real)
         stream_BPW = self.norm(stream_BPW)
         if not self.one_label:
             return stream_BPW
         return (stream_BPW * real.unsqueeze(2)).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
+
+    def _mixed(self, words_BPW: Tensor, real: Tensor) -> Tensor:
+        """Each word with its neighbours within the window, zeros where there is none."""
+        if self.mix is None:
+            return words_BPW
+        wide = F.pad(words_BPW * real.unsqueeze(2), (0, 0, self.reach, self.reach))
+        around = [wide[:, shift : shift + self.places] for shift in range(2 * self.reach + 1)]
+        return words_BPW + F.gelu(self.mix(torch.cat(around, 2)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.head(self.features(tokens))

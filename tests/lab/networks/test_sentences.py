@@ -32,10 +32,11 @@ def test_a_bag_is_means_and_what_they_have_in_common():
     assert (deep(torch.randint(0, 9, (4, 6))).shape, deep.features(torch.randint(0, 9, (4, 6))).shape) == ((4, 3), (4, 5))
 
 
-def test_padding_is_as_good_as_nothing():
-    network = encoder()
+@pytest.mark.parametrize("window", [1, 3])
+def test_padding_is_as_good_as_nothing(window):
+    network = encoder(window=window)
     tokens, shorter = torch.tensor([[1, 2, 0, 0]]), torch.tensor([[1, 2]])
-    cut = encoder(Layout(TAGS.outputs, 2, TOKENS), (2,))
+    cut = encoder(Layout(TAGS.outputs, 2, TOKENS), (2,), window=window)
     state = network.state_dict()
     cut.load_state_dict(state | {"positions": state["positions"][:2]})
     torch.testing.assert_close(network(tokens)[:, :2], cut(shorter))
@@ -59,6 +60,14 @@ def test_it_is_torchs_own_encoder():
     made = theirs(network.words(tokens) + network.positions, src_key_padding_mask=tokens == 0)
     expected = network.head(network.norm(made))
     torch.testing.assert_close(network(tokens)[tokens > 0], expected[tokens > 0])
+
+
+def test_a_window_is_a_convolution_beside_the_words():
+    network = encoder(window=3)
+    words, real = torch.randn(2, 4, 8).double(), torch.tensor([[True] * 4, [True, True, False, False]])
+    weight = network.mix.weight.view(8, 3, 8).permute(0, 2, 1)  # [out, in, place]
+    expected = nn.functional.conv1d((words * real.unsqueeze(2)).mT, weight, network.mix.bias, padding=1).mT
+    torch.testing.assert_close(network._mixed(words, real), words + nn.functional.gelu(expected))
 
 
 def test_one_label_is_told_from_the_mean_of_the_words():
@@ -127,6 +136,7 @@ def test_the_lab_tells_networks_the_layout():
         (lambda: PairBag((4,), 2, vocabulary=3, depth=-1), r"network\.depth=-1"),
         (lambda: PairBag((4,), 2, vocabulary=3, hidden=0), r"network\.hidden=0"),
         (lambda: Encoder((4,), 2, vocabulary=3, heads=3), r"network\.heads=3: expected a divisor of network\.width=64"),
+        (lambda: Encoder((4,), 2, vocabulary=9, window=2), r"network\.window=2: expected an odd number"),
         (lambda: Encoder((4,), 2, vocabulary=0), r"network\.vocabulary=0"),
     ],
 )
