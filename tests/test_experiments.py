@@ -10,6 +10,7 @@ import pytest
 from lab.config import CONF, seeds_of
 from lab.results import load
 from lab.run import composed
+from lab.testing.sentences import write_sick, write_snips
 
 from .lab.forked import train
 
@@ -45,8 +46,7 @@ def test_it_runs_in_miniature(file, tmp_path):
     owner = config["environment"].get("base", config["environment"])
     if "source" in owner:  # other data are made on the spot
         name = owner["source"]["_target_"].rpartition(".")[2]
-        stands_in = {"elec2": ordered_table, "weather": ordered_table, "ewt": short_text}.get(name, digits)
-        owner["source"] = stands_in(tmp_path)
+        owner["source"] = STANDS_IN.get(name, digits)(tmp_path)
     owner.update({name: few for name, few in (("samples", 60), ("train", 40), ("test", 20)) if name in owner})
     if config["environment"]["_target_"].rpartition(".")[2] not in ("Online", "Drift"):  # those are met once, whole
         config |= {"epochs": None, "steps": 2}
@@ -66,5 +66,18 @@ def short_text(folder) -> dict:
     return {"_target_": "environments.sources.text.text", "path": str(folder / "short.txt"), "length": 12}
 
 
+def pairs(folder) -> dict:
+    write_sick(folder)
+    return {"_target_": "environments.sources.sick.sick", "dir": str(folder)}
+
+
+def requests(folder) -> dict:
+    write_snips(folder)
+    return {"_target_": "environments.sources.snips.snips", "dir": str(folder), "length": 6}
+
+
 def digits(_folder) -> dict:
     return {"_target_": "environments.sources.digits.digits"}
+
+
+STANDS_IN = {"elec2": ordered_table, "weather": ordered_table, "ewt": short_text, "sick": pairs, "snips": requests}
