@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,8 @@ class Worst:
 
     def told(self) -> dict[str, Any]:
         """As results keep it, of each rule: ``says``, ``over``, ``groups`` and ``violated`` ``[M]``, and ``worst``, the
-        groundings in the order of how often they are violated: ``grounding``, ``count`` ``[M]``, ``example`` (or None)."""
+        groundings in the order of how often they are violated: ``grounding``, ``count`` ``[M]``, ``example`` (or None);
+        ``aligned``: whether the labels of a sequence are those of the last tokens, one by one."""
         return {rule.name: self._told(rule, self.found[rule.name]) for rule in self.rules}
 
     def _told(self, rule: Rule, found: Broken) -> dict[str, Any]:
@@ -74,7 +76,7 @@ class Worst:
             for place, name in enumerate(order)
         ]
         counts = {"groups": found.groups.tolist(), "violated": found.violated.tolist()}
-        return {"says": rule.text, "over": rule.over, **counts, "worst": worst}
+        return {"says": rule.text, "over": rule.over, "aligned": not self.layout.decoded, **counts, "worst": worst}
 
     def _example(self, member: int, task: int, group: tuple[Tensor, ...]) -> dict[str, Any]:
         of_each = [in_words(self.layout, *each) for each in zip(*group, strict=True)]
@@ -82,9 +84,12 @@ class Worst:
 
 
 def in_words(layout: Layout, inputs: Tensor, answers: Tensor, real: Tensor) -> dict[str, Any]:
-    """An example by the names of its tokens and answers: inputs ``[L]``, answers and which places count ``[P]``."""
-    tokens = inputs.tolist() if layout.tokens else []
-    words = [layout.tokens[token] for token in tokens[: layout.source] if token != PADDING]
+    """An example by the names of its tokens and answers: inputs ``[L]``, answers and which places count ``[P]``; a stroke where
+    there is padding between tokens, as between the sentences of a pair."""
+    tokens = inputs[: layout.source].tolist() if layout.tokens else []
+    gaps = itertools.groupby(tokens, lambda token: token == PADDING)
+    parts = [[layout.tokens[token] for token in part] for gap, part in gaps if not gap]
+    words = [word for number, part in enumerate(parts) for word in (["|"] if number else []) + part]
     said = {}
     for output in layout.outputs:
         places = slice(output.start, output.stop)

@@ -26,9 +26,11 @@ class Timeline:
     """``[M, T + 1, T]``: the accuracy tensor."""
 
 
-def settled(results: Results) -> np.ndarray:
-    """The accuracy tensor ``[M', T + 1, T]`` of the members that did not diverge, as the measures count them."""
-    return results.accuracy[[step is None for step in results.diverged]]
+def settled(results: Results, name: str = "accuracy") -> np.ndarray:
+    """The accuracy tensor, or another of the results' matrices, ``[M', T + 1, T]`` of the members that did not diverge, as the
+    measures count them."""
+    values = results.accuracy if name == "accuracy" else results.matrices[name]
+    return values[[step is None for step in results.diverged]]
 
 
 def by_tasks(results: Results) -> Timeline:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lab.metrics import lower_is_better
 from lab.report.curves import settled
 from lab.report.summary import interval, mean_over_members
 from lab.results import Results, write_whole
@@ -98,31 +99,32 @@ def band(
         axes.plot(where[known].repeat(2), [low[known[0]], high[known[0]]], color=style["color"], linewidth=1.2)
 
 
-def matrix(axes: Axes, results: Results, width: float) -> AxesImage:
-    """Mean accuracy over members after each task (rows) on each task (columns); what is undefined is hatched.
+def matrix(axes: Axes, results: Results, width: float, name: str = "accuracy") -> AxesImage:
+    """The mean over members of accuracy, or of another of the results' matrices, after each task (rows) on each task (columns);
+    what is undefined is hatched. Light is good.
 
     ``width``: of the axes, about, in inches; it decides whether numbers fit in.
     """
-    values = mean_over_members(settled(results))
+    values, lower = mean_over_members(settled(results, name)), lower_is_better(name)
     tasks = values.shape[1]
     axes.set_facecolor("0.92")
     axes.patch.set(hatch="////", edgecolor="0.7")
-    image = axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    image = axes.imshow(values, vmin=0, vmax=1, cmap="cividis_r" if lower else "cividis", aspect="auto")
     step = -(-tasks // max(2, min(12, int(width / 0.2))))
     shown = range(step, tasks + 1, step)
     axes.set_xticks([task - 1 for task in shown], shown)
     axes.set_yticks([0, *shown], ["none", *shown])
     axes.set(xlabel="on task", ylabel="after task")
     if width / tasks >= 0.18:
-        _numbers(axes, values, size=min(8.0, 25 * width / tasks))
+        _numbers(axes, values, min(8.0, 25 * width / tasks), lower)
     return image
 
 
-def _numbers(axes: Axes, values: np.ndarray, size: float) -> None:
+def _numbers(axes: Axes, values: np.ndarray, size: float, lower: bool) -> None:
     """Per cent in each cell, legible on it."""
     for (i, j), value in np.ndenumerate(values):
         if not np.isnan(value):
-            ink = "white" if value < 0.5 else "black"
+            ink = "white" if (value > 0.5 if lower else value < 0.5) else "black"
             axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=size, color=ink)
 
 

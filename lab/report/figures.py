@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.report import lags, scheduled
+from lab.report import lags, ruled, scheduled
 from lab.report.curves import by_steps, by_tasks, of_tasks_met, thinned
 from lab.report.drawing import band, empty, look, matrix, write
 from lab.results import Results
@@ -72,6 +72,22 @@ def what_was_scheduled(results: Results, title: str = "") -> Figure | None:
     return scheduled.figure(results.scheduled, results.config, title)
 
 
+def violations(results: Results, title: str = "") -> Figure | None:
+    """How many break each rule, after each task on each task; None without rules."""
+    names = ruled.violations(results)
+    if not names:
+        return None
+    across = min(len(names), 3)
+    down = -(-len(names) // across)
+    figure = empty(3.2 * across, 2.9 * down)
+    for place, name in enumerate(names, 1):
+        axes = figure.add_subplot(down, across, place)
+        matrix(axes, results, 2.6, name)
+        axes.set_title(ruled.in_words(name), fontsize=10)
+    figure.suptitle(" · ".join(filter(None, (title, "per cent that break rules, mean over seeds"))), fontsize=10)
+    return figure
+
+
 def overview(runs: list[tuple[str, Results]]) -> Figure:
     """Several strategies' matrices side by side, and below them the average accuracy on the tasks met so far."""
     figure = empty(3.2 * len(runs), 6.0)
@@ -93,6 +109,6 @@ def write_run_figures(results: Results, folder: Path) -> list[Path]:
     if (folder / "figures" / "accuracy_over_time.svg").exists():
         return sorted((folder / "figures").iterdir())
     drawn = {"met_again": met_again(results), "forgetting_by_lag": forgetting_by_lag(results)}
-    drawn |= {"scheduled": what_was_scheduled(results)}
+    drawn |= {"scheduled": what_was_scheduled(results), "violations": violations(results)}
     drawn |= {"accuracy_matrix": accuracy_matrix(results), "accuracy_over_time": accuracy_over_time(results)}
     return [file for name, figure in drawn.items() if figure for file in write(figure, folder / "figures" / name)]

@@ -11,8 +11,9 @@ from lab.results import Results
 from lab.statistics.estimates import LEAST_FOR_BCA, Estimate, estimate
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
-BESIDE = ("online_accuracy", "online_baseline", "loss")
-"""Columns for runs that have them: of streams that are tested on just before they are trained on; with `evaluation.loss`."""
+BESIDE = ("online_accuracy", "online_baseline", "loss", "sequence_accuracy", "span_f1", "violation")
+"""Columns for runs that have them: of streams that are tested on just before they are trained on; with `evaluation.loss`; where
+outputs have names."""
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from lab.comparison.cells import Cell
 from lab.comparison.findings import Comparison, Difference, Ranks
-from lab.report import lags
+from lab.metrics import lower_is_better
+from lab.report import lags, ruled
 from lab.report.page import series
 from lab.report.page.charts import COLOUR, GREY, HOVER, NAMES, SHOWN, Chart, number, spec
 from lab.report.sheets import relation
@@ -82,18 +83,33 @@ def matrices(cells: list[Cell], several: bool) -> list[Chart]:
     return [_matrix(cell, f"{cell.name}: {cell.environment}" if many else cell.name, several) for cell in known]
 
 
-def _matrix(cell: Cell, title: str, several: bool) -> Chart:
-    found = series.matrix(cell.results)
+def violations(cells: list[Cell], several: bool) -> list[Chart]:
+    """How many break rules: of ``several`` cells any of them, of a run each."""
+    many = len({cell.environment for cell in cells}) > 1
+    titles = [f"{cell.name}: {cell.environment}" if many else cell.name for cell in cells]
+    return [
+        _matrix(cell, title if several else ruled.in_words(name), several, name)
+        for cell, title in zip(cells, titles, strict=True)
+        for name in ruled.violations(cell.results)[: 1 if several else None]
+        if series.matrix(cell.results, name)
+    ]
+
+
+def _matrix(cell: Cell, title: str, several: bool, name: str = "accuracy") -> Chart:
+    found, lower = series.matrix(cell.results, name), lower_is_better(name)
+    what, measured = ("violation", "Violations of rules") if lower else (name, name.capitalize())
     values = [p.row(cell.name) | {"after": _row(i), "on": str(j), "percent": f"{100 * p.mean:.0f}"} for i, j, p in found]
     rows = [("", [_row(i), str(j), *point.cells()]) for i, j, point in found]
     shown, total = len({j for _, j, _ in found}), cell.results.accuracy.shape[2]
     some = f" {shown} of {total} tasks, evenly spaced." if shown < total else ""
-    caption = f"Accuracy in per cent after each task (rows) on each task (columns), mean over seeds; grey: not evaluated.{some}"
-    hover = {"after": "after task", "on": "on task", "mean": "accuracy", "between": "95 % interval", "seeds": "seeds"}
-    drawn = spec(
-        values, hover, transform=[], layer=_tiles(shown), encoding=_axes(found), height=250, usermeta={"blank": "void"}
+    caption = (
+        f"{measured} in per cent after each task (rows) on each task (columns), mean over seeds; grey: not evaluated.{some}"
     )
-    header = ["after task", "on task", "accuracy, mean", "95 % interval", "seeds"]
+    hover = {"after": "after task", "on": "on task", "mean": what, "between": "95 % interval", "seeds": "seeds"}
+    drawn = spec(
+        values, hover, transform=[], layer=_tiles(shown, lower), encoding=_axes(found), height=250, usermeta={"blank": "void"}
+    )
+    header = ["after task", "on task", f"{what}, mean", "95 % interval", "seeds"]
     return Chart(title, caption, drawn, header, rows, cell.name if several else "")
 
 
@@ -142,10 +158,12 @@ def _axes(found: list[tuple]) -> dict[str, Any]:
     return {"x": x | {"axis": AXIS}, "y": y | {"axis": AXIS}}
 
 
-def _tiles(tasks: int) -> list[dict[str, Any]]:
-    colour = number("mean", scale={"domain": [0, 1], "scheme": "cividis"}, legend=None)
+def _tiles(tasks: int, lower: bool) -> list[dict[str, Any]]:
+    """Light is good: much, or little where ``lower`` is better."""
+    colour = number("mean", scale={"domain": [0, 1], "scheme": "cividis", "reverse": lower}, legend=None)
     tiles = {"mark": {"type": "rect"} | HOVER, "encoding": {"color": colour}}
-    ink = {"condition": {"test": "datum.mean > 0.5", "value": "black"}, "value": "white"}
+    light = "datum.mean < 0.5" if lower else "datum.mean > 0.5"
+    ink = {"condition": {"test": light, "value": "black"}, "value": "white"}
     numbers = {"mark": {"type": "text", "tooltip": None}, "encoding": {"text": {"field": "percent"}, "color": ink}}
     return [tiles, numbers] if tasks <= WITH_NUMBERS else [tiles]
 

@@ -11,6 +11,7 @@ import numpy as np
 from lab.cell import flat
 from lab.comparison.cells import Cell, spans
 from lab.comparison.protocol import PLACES
+from lab.report import ruled
 from lab.report.page.charts import Rows
 from lab.report.summary import overall, written
 
@@ -61,6 +62,23 @@ def _measure(cell: Cell, metric: str) -> list[str]:
     if not found.n:
         return [f"undefined: {cell.results.undefined.get(metric, 'no seed has a value')}", "-", "0"]
     return [written(values), f"{found.sd:.3f}" if found.n > 1 else "-", str(found.n)]
+
+
+def rules(cells: list[Cell], most: int) -> list[Table]:
+    """What became of rules, in the cells that have any: together with the task's measure, one by one, and what is broken most
+    (so many of each rule)."""
+    known = [cell for cell in cells if ruled.violations(cell.results)]
+
+    def table(title: str, header: list[str], of: Callable[[Cell], list[list[str]]]) -> list[Table]:
+        first = ["cell"] if len(known) > 1 else []
+        rows = [(cell.name, [*([label(cell, cells)] if first else []), *row]) for cell in known for row in of(cell)]
+        return [Table(title, [*first, *header], rows)] if rows else []
+
+    return [
+        *table("The task's measure and the rules, mean over seeds [95 %]", ruled.KEPT, lambda cell: [ruled.kept(cell.results)]),
+        *table("Each rule, after the last task", ruled.OF_RULES, lambda cell: ruled.of_rules(cell.results)),
+        *table("What is violated most, over all seeds", ruled.WORST, lambda cell: ruled.worst(cell.results, most)),
+    ]
 
 
 def by_seed(cells: list[Cell], metrics: list[str]) -> Table:

@@ -52,9 +52,10 @@ def line(time: Timeline | Series, values: np.ndarray) -> list[Point]:
     return [_point(time.where[e], values[:, e]) for e in thinned(known, MOST_POINTS)]
 
 
-def matrix(results: Results) -> list[tuple[int, int, Point]]:
-    """``(after task, on task, accuracy)``, tasks from 1, row 0 before training; without what was not evaluated."""
-    values = settled(results)
+def matrix(results: Results, name: str = "accuracy") -> list[tuple[int, int, Point]]:
+    """``(after task, on task, accuracy)``, or another of the results' matrices, tasks from 1, row 0 before training; without
+    what was not evaluated."""
+    values = settled(results, name)
     tasks = thinned(np.arange(values.shape[2]), MOST_TASKS)
     pairs = [(i, int(j)) for i in (0, *(int(task) + 1 for task in tasks)) for j in tasks]
     return [(i, j + 1, _point(j + 1, values[:, i, j])) for i, j in pairs if not np.isnan(values[:, i, j]).all()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lab.comparison.cells import Cell
@@ -26,6 +27,7 @@ def of_comparison(cells: list[Cell], comparison: Comparison) -> Stills:
         "forgetting": [embedded(comparing.forgetting_curves(cells))] if _any_forgetting(cells) else [],
         **_by_lag_and_task(cells),
         "matrices": [embedded(comparing.matrices(cells))],
+        "violations": _drawn(figures.violations(cell.results, cell.name) for cell in cells),
         "scheduled": _scheduled(cells, titled=True),
         "ranks": [embedded(comparing.rank_diagram(found)) for found in comparison.ranks],
     }
@@ -39,13 +41,17 @@ def of_run(cell: Cell) -> Stills:
         "forgetting": [embedded(comparing.forgetting_curves([cell]))] if _any_forgetting([cell]) else [],
         **_by_lag_and_task([cell]),
         "matrices": [embedded(figures.accuracy_matrix(cell.results))],
+        "violations": _drawn([figures.violations(cell.results)]),
         "scheduled": _scheduled([cell], titled=False),
     }
 
 
 def _scheduled(cells: list[Cell], titled: bool) -> list[str]:
-    drawn = (figures.what_was_scheduled(cell.results, cell.name if titled else "") for cell in cells)
-    return [embedded(figure) for figure in drawn if figure]
+    return _drawn(figures.what_was_scheduled(cell.results, cell.name if titled else "") for cell in cells)
+
+
+def _drawn(found: Iterable[Figure | None]) -> list[str]:
+    return [embedded(figure) for figure in found if figure]
 
 
 def _by_lag_and_task(cells: list[Cell]) -> Stills:

@@ -20,8 +20,12 @@ from lab.report.page.verdict import answers, of_study
 from lab.report.sheets import Sheet, sheets
 from lab.report.summary import cell_name
 from lab.results import write_whole
+from lab.violated import SHOWN
 
 HERE = Path(__file__).parent
+
+WORST_OF_SEVERAL = 3
+"""Of each rule, what is violated most in each of several cells."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def _of_comparison(cells: list[Cell], comparison: Comparison) -> dict[str, Any]:
         Section("Met again", contrasts.met_again(cells), still["met_again"], grid=True),
         Section("What was scheduled", scheduled.charts(cells), still["scheduled"]),
         Section("Accuracy matrices", contrasts.matrices(cells, several=True), still["matrices"], grid=True),
+        Section("Violations of rules", contrasts.violations(cells, several=True), still["violations"], grid=True),
     ]
     return {
         "kind": "Comparison",
@@ -109,6 +114,7 @@ def _of_run(cell: Cell) -> dict[str, Any]:
         Section("Met again", contrasts.met_again([cell]), still["met_again"], grid=True),
         Section("What was scheduled", scheduled.charts([cell]), still["scheduled"]),
         Section("Accuracy matrix", contrasts.matrices([cell], several=False), still["matrices"], grid=True),
+        Section("Violations of rules", contrasts.violations([cell], several=False), still["violations"], grid=True),
     ]
     known = [metric for metric in cell.results.metrics if metric not in cell.results.undefined]
     return {
@@ -131,6 +137,7 @@ def _facts(cells: list[Cell], comparison: Comparison | None, several: bool) -> d
     return {
         "left_out": comparison.left_out if comparison else lost,
         "notes": comparison.notes if several else noted,
+        "rules": facts.rules(cells, WORST_OF_SEVERAL if several else SHOWN),
         "shared": shared,
         "differing": differing,
         "costs": facts.costs(cells),
