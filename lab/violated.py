@@ -62,7 +62,8 @@ class Worst:
     def told(self) -> dict[str, Any]:
         """As results keep it, of each rule: ``says``, ``over``, ``groups`` and ``violated`` ``[M]``, and ``worst``, the
         groundings in the order of how often they are violated: ``grounding``, ``count`` ``[M]``, ``example`` (or None);
-        ``aligned``: whether the labels of a sequence are those of the last tokens, one by one."""
+        ``aligned``: whether the labels of a sequence are those of the last tokens, one by one; ``weighed_against``: the task's
+        own measure."""
         return {rule.name: self._told(rule, self.found[rule.name]) for rule in self.rules}
 
     def _told(self, rule: Rule, found: Broken) -> dict[str, Any]:
@@ -76,7 +77,8 @@ class Worst:
             for place, name in enumerate(order)
         ]
         counts = {"groups": found.groups.tolist(), "violated": found.violated.tolist()}
-        return {"says": rule.text, "over": rule.over, "aligned": not self.layout.decoded, **counts, "worst": worst}
+        layout = {"aligned": not self.layout.decoded, "weighed_against": self.layout.metric}
+        return {"says": rule.text, "over": rule.over, **layout, **counts, "worst": worst}
 
     def _example(self, member: int, task: int, group: tuple[Tensor, ...]) -> dict[str, Any]:
         of_each = [in_words(self.layout, *each) for each in zip(*group, strict=True)]

@@ -27,8 +27,7 @@ def in_words(name: str) -> str:
 
 def task_measure(results: Results) -> str:
     """The task's own measure, which stands beside that under constrained decoding."""
-    under = (name for name in results.matrices if name.startswith("constrained_") and name != "constrained_found")
-    return next(under, "constrained_accuracy").removeprefix("constrained_")
+    return next((rule["weighed_against"] for rule in (results.violated or {}).values()), "accuracy")
 
 
 def kept(results: Results) -> list[str]:

@@ -105,7 +105,7 @@ def test_by_hand():
         perfect = 0 if name.startswith("violation") else 1
         assert found[name].tolist() == pytest.approx([value, perfect]), name
     assert violated["bio"] == {
-        "says": BIO, "over": "single", "aligned": True, "groups": [2, 2], "violated": [1, 0],
+        "says": BIO, "over": "single", "aligned": True, "weighed_against": "span_f1", "groups": [2, 2], "violated": [1, 0],
         "worst": [{
             "grounding": "i=2, s=a", "count": [1, 0],
             "example": {"seed": 0, "task": 0, "examples": [
