@@ -46,14 +46,16 @@ class Looking(nn.Module):
 
     Args:
         way: ``samples``: ``count`` draws; ``topk``, ``beam`` (where places are answered one after the other): so many of the
-            most probable; ``argmax``: the most probable; ``all``; ``none``.
+            most probable; ``argmax``: the most probable; ``all``; ``none``: the probabilities alone, where places are answered
+            one after the other those behind the most probable answers.
         seeds: of the members, from which draws come.
         size: k.
     """
 
     def __init__(self, layout: Layout, way: str, count: int, seeds: Sequence[int], kind: str, size: int):
         super().__init__()
-        self.layout, self.way, self.count, self.size = layout, way, 1 if way == "argmax" else count, size
+        self.layout, self.way, self.size = layout, way, size
+        self.count = 1 if way in ("argmax", "none") else count
         self.register_buffer("keys", member_keys(list(seeds), f"answers/{kind}"), persistent=False)
         told = torch.tensor(layout.told, dtype=torch.int64)
         self.register_buffer("told", told.expand(len(seeds), -1), persistent=False)
@@ -64,11 +66,11 @@ class Looking(nn.Module):
     def forward(self, learner: ContinualLearner, inputs: Tensor, tasks: Tensor, log_probs: Tensor) -> Looked:
         """Look at answers to ``inputs`` ``[M, B, ...]``, group by group, met as ``tasks`` ``[M, B]`` or ``[M, 1]``; the
         networks' ``log_probs`` of them are ``[M, B, C]`` or ``[M, B, P, C]``."""
-        if self.layout.decoded and self.way != "none":
+        if self.layout.decoded:
             return self._decoded(learner, inputs, tasks)
         log_probs = log_probs.unsqueeze(2) if log_probs.dim() == 3 else log_probs
         inputs, log_probs = self._grouped(inputs.flatten(2)), self._grouped(log_probs)
-        real = self.layout.real(inputs, log_probs.argmax(-1) if self.layout.decoded else None)
+        real = self.layout.real(inputs)
         if self.way == "none":
             return Looked(inputs, log_probs[None], real[None])
         answers = self._independent(learner, log_probs.detach(), real)  # [M, G, K, k, P]
@@ -102,6 +104,8 @@ class Looking(nn.Module):
         real = self.layout.real(inputs.unsqueeze(2), answers)
         chosen = torch.where(real, log_probs.gather(-1, answers.unsqueeze(-1)).squeeze(-1), 0)
         log_probs, real, answers, chosen = (self._grouped(x).movedim(3, 0) for x in (log_probs, real, answers, chosen))
+        if self.way == "none":
+            return Looked(self._grouped(inputs), log_probs, real)
         scores = chosen.sum((-2, -1))
         return Looked(self._grouped(inputs), log_probs, real, answers, scores, self._shares(scores))
 

@@ -254,6 +254,13 @@ def test_decoded_answers_are_as_probable_as_the_network_says_place_after_place()
             break
     torch.testing.assert_close(looked.scores[2, 1, 4], total)
     assert looked.answers.unique(dim=0).shape[0] > 1
+    # Without answers: what is known of each place behind the most probable ones, whatever labels were told.
+    alone, best = (Looking(learner.layout, way, 1, learner.seeds, "single", 1) for way in ("none", "argmax"))
+    blank = torch.cat([inputs[..., :4], torch.zeros_like(inputs[..., 4:])], -1)
+    probable, other = (way(learner, blank, torch.zeros(2, 1, dtype=torch.int64), torch.empty(0)) for way in (alone, best))
+    assert probable.answers is None
+    torch.testing.assert_close(probable.log_probs, other.log_probs)
+    assert ((other.log_probs.argmax(-1) == other.answers) | ~other.real).all()
 
 
 @pytest.mark.parametrize(
