@@ -192,9 +192,9 @@ class Ruled(nn.Module):
         rules = self.over.get(kind, [])
         broken = self._broken(rules, answers, inputs)
         if worst is not None and rules:
-            real = self.layout.real(inputs, answers)
+            real, sound = self.layout.real(inputs, answers), there & (asking.learner.diverged_at < 0).unsqueeze(1)
             for rule, own in zip(rules, broken, strict=True):
-                worst.add(rule, asking.task, there, own, inputs, answers, real)
+                worst.add(rule, asking.task, sound, own, inputs, answers, real)
         better, found = self._constrained(asking, answers, inputs, there, rules, broken.any(0), logits)
         return Answered(answers, better, there, broken, found)
 

@@ -28,8 +28,8 @@ class Told(SimpleNamespace):
     def __init__(self, logits, environment):
         streams = [environment.stream(seed) for seed in range(len(logits))]
         own = Reader(environment.data, streams)
-        super().__init__(logits=logits, own=own, reader=self, strategies=[], members=len(logits), diverged_at=torch.zeros(2))
-        self.diverged_at = torch.full((len(logits),), -1)
+        super().__init__(logits=logits, own=own, reader=self, strategies=[], members=len(logits))
+        self.diverged_at = torch.where(logits.flatten(1).isfinite().all(1), -1, 7)
 
     def read(self, examples, tasks, split):
         self.rows = examples
@@ -137,6 +137,13 @@ def test_a_rule_that_nothing_is_measured_on_is_undefined():
     values, _ = measured(Given(PHRASES, WORDS, LABELS, 2, SENTENCES.rules, {}), WRONG.unsqueeze(0))
     assert values["violation_agree"].isnan().all()
     assert values["violation"].item() == values["violation_bio"].item() == 1 / 2
+
+
+def test_a_member_that_diverged_is_told_of_by_nobody():
+    values, violated = measured(SENTENCES, torch.stack([torch.full_like(WRONG, torch.nan), WRONG]))
+    assert violated["bio"]["groups"] == [0, 2]
+    assert violated["bio"]["violated"] == [0, 1]
+    assert values["span_f1"][1].item() == pytest.approx(2 / 5)
 
 
 def test_single_examples_may_be_others_than_those_with_labels():
