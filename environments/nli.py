@@ -108,6 +108,7 @@ class NLI:
                 torch.arange(self.data.classes),
                 held[t][1],
                 groups=self._groups(of_train, t, rows, untold, never),
+                validation_groups=self._held_groups(of_train, t, held[t][1]),
                 test_groups={kind: groups[self._is_of(of_test, groups, t)] for kind, groups in self.groups["test"].items()},
                 rules=self.imposed[t],
             )
@@ -151,6 +152,11 @@ class NLI:
         if len(untold) or len(blank):
             groups["single"] = torch.cat([rows, shown[untold], blank]).unsqueeze(1)
         return groups
+
+    def _held_groups(self, of: Tensor, task: int, held: Tensor) -> dict[str, Tensor]:
+        """A task's groups with a pair that it holds out, whose other pairs may be trained on."""
+        groups = {kind: own[self._is_of(of, own, task)] for kind, own in self.groups["train"].items()}
+        return {kind: own[torch.isin(own, held).any(1)] for kind, own in groups.items()}
 
     def _genres(self, split: str) -> Tensor | None:
         """The genres of all pairs, where tasks are by genre."""

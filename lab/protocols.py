@@ -99,6 +99,8 @@ class Task:
     or not; rules over ``single`` examples without an entry: each of ``train`` by itself."""
     test_groups: Mapping[str, Tensor] = field(default_factory=dict)
     """Likewise rows of ``data.test`` ``[n, k]`` on which rules are measured; ``single``: each of ``test``."""
+    validation_groups: Mapping[str, Tensor] = field(default_factory=dict)
+    """Likewise rows of ``data.train`` that none of ``groups`` are, where validation data are what is measured on."""
     rules: tuple[str, ...] | None = None
     """Names of the stream's rules that are imposed while this task is trained; None: all."""
 

@@ -84,8 +84,7 @@ class Ruled(nn.Module):
         self.register_buffer("types", types, persistent=False)
         self.register_buffer("begins", begins, persistent=False)
         self.names = tuple(self._names())
-        held = dict(self._groups(streams)) if split == "test" else {}
-        chosen = {kind: some(rows, seeds, at_most) for kind, rows in held.items()}
+        chosen = {kind: some(rows, seeds, at_most) for kind, rows in self._groups(streams, split)}
         self.groups = Grouped(chosen)
         joint = {kind: own for kind, own in chosen.items() if kind != SINGLE}
         places = {kind: [_places(*each) for each in zip(own, tests, strict=True)] for kind, own in joint.items()}
@@ -104,15 +103,16 @@ class Ruled(nn.Module):
         if self.constrained:
             yield from (f"constrained_{self.layout.metric}", "constrained_found")
 
-    def _groups(self, streams: Sequence[Stream]) -> Iterator[tuple[str, list[list[Tensor]]]]:
+    def _groups(self, streams: Sequence[Stream], split: str) -> Iterator[tuple[str, list[list[Tensor]]]]:
         """Kinds of groups, the smallest first, and their rows ``[n, k]`` of each task, of each member; ``single`` only where
         these are not just the test examples."""
         for kind, rules in sorted(self.over.items(), key=lambda item: item[1][0].arity):
-            own = [[stream.tasks[t].test_groups.get(kind) for stream in streams] for t in range(len(streams[0].tasks))]
+            tasks = [[stream.tasks[t] for stream in streams] for t in range(len(streams[0].tasks))]
+            own = [[getattr(task, f"{split}_groups").get(kind) for task in members] for members in tasks]
             if kind == SINGLE and all(rows is None for task in own for rows in task):
                 continue
             if kind == SINGLE:
-                none = [[stream.tasks[t].test.unsqueeze(1) for stream in streams] for t in range(len(own))]
+                none = [[getattr(task, split).unsqueeze(1) for task in members] for members in tasks]
             else:
                 nothing = torch.zeros(0, rules[0].arity, dtype=torch.int64)
                 none = [[nothing] * len(streams)] * len(own)

@@ -97,6 +97,10 @@ def test_labels_that_are_not_told_are_nowhere(source):
     hidden = shown[shown >= environment.count]
     assert torch.equal(data.train.inputs[hidden], data.train.inputs[hidden - environment.count])
     assert len(one.groups["single"]) == 144 - 18
+    for kind, there in environment.groups["train"].items():
+        kept = one.validation_groups[kind]
+        assert torch.isin(kept, one.validation).any(1).all()
+        assert len(kept) + len(one.groups[kind]) == len(there), "measured on or trained on, and nothing else"
 
 
 def test_a_part_for_each_rule(source):

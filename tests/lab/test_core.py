@@ -19,7 +19,7 @@ from .forked import small
 
 HERE = Path(lab.__file__).parent
 DECIDE_NO_NUMBER = {
-    "__init__", "cell", "cli", "company", "comparison", "conf", "config", "core", "dashboard", "demo", "doctor", "errors",
+    "__init__", "cell", "cli", "company", "comparison", "conf", "config", "consistency", "core", "dashboard", "demo", "doctor", "errors",
     "listing", "plan", "preview", "progress", "report", "results", "run", "scheduled", "statistics", "study", "sweeps",
     "testing", "tracking", "workers",
 }  # fmt: skip
