@@ -34,6 +34,7 @@ class Reader(nn.Module):
             raise UserError("environment: all members' streams must agree in the number of tasks, outputs, view and scenario")
         self.view, self.augment, self.layout = first.view, first.augment, data.layout
         self.shape = tuple(data.train.inputs.shape[1:])
+        self.tokens = data.train.inputs.dtype == torch.int64
         for split in ("train", "test"):
             self._keep(f"{split}_inputs", getattr(data, split).inputs)
             self._keep(f"{split}_targets", getattr(data, split).targets)

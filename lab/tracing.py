@@ -76,26 +76,30 @@ class Tracing:
         sums = self._each(of_member, self._state(), self._converted(inputs), pulls, weights, gates)
         return dict(zip(self.leaves, sums, strict=True))
 
-    def hidden(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def hidden(self, shape: tuple[int, ...], tokens: bool = False) -> dict[str, tuple[int, ...]]:
         """The layers of activations by their path in the network, and the shape that one input of ``shape`` has there.
+
+        ``tokens``: whether inputs are whole numbers.
 
         Raises:
             UserError: for a network without any: its non-linearities are to be modules (``nn.ReLU``, ...).
         """
-        shapes = self.put_out([path for path, m in self._skeleton[0].named_modules() if isinstance(m, ACTIVATIONS)], shape)
+        layers = [path for path, module in self._skeleton[0].named_modules() if isinstance(module, ACTIVATIONS)]
+        shapes = self.put_out(layers, shape, tokens)
         if not shapes:
             kind = type(self._skeleton[0]).__name__
             raise UserError(f"network: {kind} has no activation modules (nn.ReLU, nn.Tanh, ...), whose units are needed here")
         return shapes
 
-    def put_out(self, paths: Iterable[str], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def put_out(self, paths: Iterable[str], shape: tuple[int, ...], tokens: bool = False) -> dict[str, tuple[int, ...]]:
         """What shape the layers at ``paths`` give to one input of ``shape``, in the order in which they are run."""
         shapes: dict[str, tuple[int, ...]] = {}
         with ExitStack() as hooks, torch.no_grad():
             for path in paths:
                 note = lambda _module, _inputs, out, path=path: shapes.update({path: tuple(out.shape[1:])})  # noqa: E731
                 hooks.callback(self._skeleton[0].get_submodule(path).register_forward_hook(note).remove)
-            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=next(self._skeleton[0].parameters()).dtype))
+            dtype = torch.int64 if tokens else next(self._skeleton[0].parameters()).dtype
+            self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=dtype))
         return shapes
 
     def linear(self) -> dict[str, str] | None:

@@ -128,7 +128,7 @@ def hidden_layers(learner) -> list[Layer]:
     Raises:
         UserError: for a network that is no perceptron.
     """
-    leaves, hidden = learner.population.leaves, learner.population.hidden(learner.reader.shape)
+    leaves, hidden = learner.population.leaves, learner.population.hidden(learner.reader.shape, learner.reader.tokens)
     around = list(pairwise((learner.population.linear() or {}).values()))
     fits = len(around) == len(hidden) and all(
         shape == (leaves[before].shape[1],) == (leaves[after].shape[2],)

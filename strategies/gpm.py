@@ -48,7 +48,7 @@ class GPM(Strategy):
 
     def setup(self, learner):
         self.layers = {path: Layer(learner.population, path, layer) for path, layer in layers_of(learner.population).items()}
-        *_, self.last = learner.population.put_out(self.layers, learner.reader.shape)
+        *_, self.last = learner.population.put_out(self.layers, learner.reader.shape, learner.reader.tokens)
         self.register_buffer("eps", learner.value("strategy.gpm.threshold", self.threshold))
         for layer in self.layers.values():
             self.register_buffer(

@@ -27,7 +27,7 @@ class XdG(Strategy):
         self.given = strength("strategy.xdg.gated", gated, most=1)
 
     def setup(self, learner):
-        hidden = learner.population.hidden(learner.reader.shape)
+        hidden = learner.population.hidden(learner.reader.shape, learner.reader.tokens)
         self.layers = {path: shape[0] for path, shape in hidden.items() if len(shape) == 1}
         if not self.layers:
             raise UserError(
