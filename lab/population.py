@@ -13,9 +13,8 @@ from torch.func import stack_module_state, vmap
 from torch.utils._pytree import tree_map
 
 from lab.errors import UserError
-from lab.rules import UNSAYABLE
 from lab.seeding import derive, member_keys
-from lab.tracing import DOT, Tracing, widened
+from lab.tracing import DOT, Sayable, Tracing, widened
 
 
 class Population(Tracing, nn.Module):
@@ -233,18 +232,6 @@ class Population(Tracing, nn.Module):
     def member(self, index: int) -> dict[str, Tensor]:
         """One member's parameters and buffers under the network's own names, as ``load_state_dict`` takes them."""
         return {name.replace(DOT, "."): value[index].detach().clone() for name, value in self.state_dict().items()}
-
-
-class Sayable(nn.Module):
-    """Gives the units that cannot be said at a place a logit of :data:`UNSAYABLE`."""
-
-    def __init__(self, places_and_units: Tensor | None):
-        super().__init__()
-        given = None if places_and_units is None or bool(places_and_units.all()) else ~places_and_units
-        self.register_buffer("not_here", given, persistent=False)
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits if self.not_here is None else logits.masked_fill(self.not_here, UNSAYABLE)
 
 
 def one_network(make: Callable[[], nn.Module], seed: int, own_seed: int) -> nn.Module:

@@ -12,9 +12,26 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from lab.errors import UserError
+from lab.rules import UNSAYABLE
 
 DOT = "/"  # parameter names of a module may not contain dots
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.SiLU)
+
+
+class Sayable(nn.Module):
+    """Gives the units that cannot be said at a place a logit of :data:`~lab.rules.UNSAYABLE`."""
+
+    def __init__(self, places_and_units: Tensor | None):
+        super().__init__()
+        given = None if places_and_units is None or bool(places_and_units.all()) else ~places_and_units
+        self.register_buffer("not_here", given, persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits if self.not_here is None else logits.masked_fill(self.not_here, UNSAYABLE)
+
+    def pulls(self, gradients: Tensor) -> Tensor:
+        """What gradients of such logits are of the network's own: none of those that it does not decide."""
+        return gradients if self.not_here is None else gradients.masked_fill(self.not_here, 0)
 
 
 class RunTwiceError(UserError):
@@ -26,6 +43,7 @@ class Tracing:
 
     leaves: dict[str, nn.Parameter]
     watched: list[str]
+    sayable: Sayable
     _skeleton: list[nn.Module]
     _each: Callable[..., Any]
     _state: Callable[..., list[Tensor]]
@@ -38,7 +56,7 @@ class Tracing:
         """Logits, and what goes into the layers that ``probes`` names, each ``[M, B, ...]``; probes are added to what those
         layers put out, so that the gradient of a zero is the gradient of the layer's output."""
         logits, _, into = self._each(self._traced, self._state(), self._converted(inputs), probes, gates or {})
-        return widened(logits), into
+        return self.sayable(widened(logits)), into
 
     @torch.no_grad()
     def pulled_back(
@@ -55,6 +73,7 @@ class Tracing:
             gates: factors on what layers put out, ``[M, B, ...]``.
         """
         count, precise = len(self.leaves), next(iter(self.leaves.values())).dtype
+        pulls = self.sayable.pulls(pulls)
 
         def of_sample(state: list[Tensor], given: Tensor, pulls: Tensor, weights: Tensor, gates: dict) -> list[Tensor]:
             alone = {path: gate.unsqueeze(0) for path, gate in gates.items()}

@@ -85,6 +85,28 @@ def assert_those_of_autograd(sums, population, inputs, of=torch.square, gates=No
         torch.testing.assert_close(sums[name], value.detach(), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_units_that_cannot_be_answered_have_no_gradient(kind):
+    """Their logits are not the network's, however large they are."""
+    outputs = Population(MAKES[kind], [3])(drawn(1, (1, 8, 8) if kind in IMAGES else (12,))[:1]).shape[-1]
+    sayable = torch.arange(outputs).remainder(2).eq(0).unsqueeze(0)
+    population = Population(MAKES[kind], [3, 5], sayable=sayable)
+    inputs = drawn(4, (1, 8, 8) if kind in IMAGES else (12,))
+
+    def squared(logits):
+        values = logits.square().sum(2)
+        return values.unsqueeze(0), torch.ones_like(values).unsqueeze(0)
+
+    sums, _ = summed_gradients(population, inputs, squared)
+    expected = {name: torch.zeros_like(leaf) for name, leaf in population.leaves.items()}
+    for b in range(4):
+        total = population(inputs)[:, b].square().sum()
+        for name, gradient in zip(expected, torch.autograd.grad(total, list(population.leaves.values())), strict=True):
+            expected[name] += gradient.square()
+    for name, value in expected.items():
+        torch.testing.assert_close(sums[name], value.detach(), rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("stack", [True, False])
 def test_a_few_samples_at_a_time_give_the_same(stack, monkeypatch):
     """What is held is bounded, whatever the width of the reading: here by three samples' gradients of both members."""
