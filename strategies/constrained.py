@@ -25,6 +25,8 @@ What becomes of it, with g the gradient of all other losses together, h that of 
     alternating         s h in every second step of a member, g in the others
 """
 
+from copy import deepcopy
+
 import torch
 
 from lab.protocols import WAYS, Groups, Looking, Strategy, UserError, one_of, products, require, squares, whole
@@ -107,7 +109,9 @@ class Constrained(Strategy):
         return [rule for rule in stream.rules if self.chosen is None or rule.name in self.chosen]
 
     def setup(self, learner):
-        streams, self.rules = learner.course.streams, self._of(learner.course.streams[0])
+        streams = learner.course.streams
+        # Copies, whose tables go where the learner goes; other's rules stay where they are.
+        self.rules = torch.nn.ModuleList(deepcopy(rule) for rule in self._of(streams[0]))
         arities = {rule.over: rule.arity for rule in self.rules}
         looked = (learner.layout, self.explore, self.count, learner.seeds)
         self.pools = torch.nn.ModuleDict({over: Groups(streams, learner.seeds, over) for over in arities})

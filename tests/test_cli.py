@@ -396,7 +396,13 @@ class Answers(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("dict", "not dict"), ("narrow", "[2, ..., 10]"), ("raises", "no attribute"), ("right", None)]
+    ("how", "said"),
+    [
+        ("dict", "not dict"),
+        ("narrow", "expected logits of shape [2, 10], not [2, 3]"),
+        ("raises", "no attribute"),
+        ("right", None),
+    ],
 )
 def test_a_users_network_that_cannot_be_used(run, tmp_path, monkeypatch, how, said):
     (tmp_path / "answers.py").write_text(USERS)

@@ -7,7 +7,7 @@ Every check trains a few small populations over :class:`~lab.testing.miniature.M
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lab.engine import own_generators
 from lab.learner import ContinualLearner
+from lab.protocols import Rule, Strategy
 from lab.stream import Block
 from lab.testing.device import ContractError, in_words
 from lab.testing.elsewhere import moments, step_on_fake_cuda, step_on_meta
@@ -52,7 +53,7 @@ def gives_every_member_its_axis(subject: Subject) -> None:
             watch_shapes(strategy, len(seeds), learner.population.leaves)
         fit(learner)
         for strategy in learner.strategies:
-            for name, buffer in strategy.named_buffers():
+            for name, buffer in _own_buffers(strategy):
                 if buffer.shape[:1] != (len(seeds),):
                     raise ContractError(
                         f"{kind(strategy)}: its buffer {name} has shape {list(buffer.shape)} in a population of {len(seeds)}; "
@@ -210,6 +211,14 @@ def _verdict(check: Callable[[Subject], None], subject: Subject) -> str | None:
 
 
 # --- their parts ------------------------------------------------------------------------------------------------------
+
+
+def _own_buffers(strategy: Strategy) -> Iterator[tuple[str, Tensor]]:
+    """By name, without those of rules: what is known of outputs is no member's."""
+    shared = {id(part) for module in strategy.modules() if isinstance(module, Rule) for part in module.modules()}
+    for path, module in strategy.named_modules():
+        if id(module) not in shared:
+            yield from ((f"{path}.{name}".lstrip("."), buffer) for name, buffer in module.named_buffers(recurse=False))
 
 
 def _plan(stack: bool) -> str:

@@ -24,6 +24,12 @@ CELL = (
     "checkpoint.every=4",
     "plan.block=3",
 )
+RULED = (
+    "environment=transduction", "environment.by=length", "environment.tasks=3", "environment.train=40", "environment.test=8",
+    "environment.longest=5", "environment.labels=0.5", "network=encoder_decoder", "network.width=8", "tracking=off",
+    "evaluation.samples=8", "plan.stack=true", "plan.processes=1", "trainer.enable_progress_bar=false",
+)  # fmt: skip
+"""For strategies that need rules about outputs."""
 
 
 def strategies() -> dict[str, Strategy]:
@@ -50,8 +56,11 @@ def test_killed_at_random(tmp_path, name):
     words += (f"environment.scenario={scenario}", "network.width=12", *CELL)
     if scenario == "domain":
         words += ("environment.tasks=2",)
+    ruled = STRATEGIES[name].needs_rules
 
     def cell(folder: str) -> dict:
+        if ruled:
+            return composed(f"strategy={name}", *RULED, *CELL, f"paths.runs={tmp_path / folder}")
         return small(*words, f"paths.runs={tmp_path / folder}")
 
     assert forked(lambda: train(cell("whole"))) == 0
