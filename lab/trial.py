@@ -8,6 +8,7 @@ import torch
 
 from lab import engine as engines
 from lab.averaging import Averaging
+from lab.company import moves
 from lab.config import build
 from lab.consistency import refuse_contradictions, refuse_unsayable
 from lab.errors import UserError, invalid
@@ -118,6 +119,10 @@ def _try_averaging(experiment: Experiment, averaging: Averaging) -> None:
         if averaging.averages and not experiment.engine and overrides(strategy, "predict"):
             told = f"strategy={name} answers by what it keeps of the weights as they are; expected averaging=none"
             raise UserError(f"averaging: {told}")
+        over = experiment.config["averaging"].get("over", "task")
+        if averaging.averages and not experiment.engine and over != "task" and moves(strategy):
+            told = f"strategy={name} sets weights itself (new networks, new units), and an average across that is of neither"
+            raise UserError(f"averaging.over={over}: {told}; expected task, or averaging=none")
 
 
 def try_strategies(experiment: Experiment) -> None:

@@ -14,9 +14,12 @@ from lab.cell import of_each_member
 from lab.comparison.naming import environment_names, method_names
 from lab.comparison.protocol import Settings, settings_of
 from lab.errors import UserError
-from lab.metrics import FROM_CURVES
+from lab.metrics import FROM_CURVES, beside_name
 from lab.report.summary import method_name
 from lab.results import Results, join, members
+
+RAW = beside_name("", "raw")
+"""How names end of what is measured of weights that are not averaged."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class Cell:
     """What was noticed when its directories were put together, in sentences."""
 
     def values(self, metric: str) -> dict[int, float]:
-        """``{seed: value}``; NaN where the metric is undefined for a member, or not known to the cell."""
-        values = self.results.metrics.get(metric)
+        """``{seed: value}``; NaN where the metric is undefined for a member, or not known to the cell. Where no weights are
+        averaged, what is measured of raw ones is what is measured."""
+        found = self.results.metrics
+        values = found.get(metric.removesuffix(RAW) if metric not in found and not self.results.beside else metric)
         return dict(zip(self.results.seeds, values if values is not None else [np.nan] * len(self.results.seeds), strict=True))
 
     def has(self, metric: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.cell import deciding, of_each_member
 from lab.report.curves import thinned
-from lab.report.drawing import COLOURS, band, empty, look, wrapped
+from lab.report.drawing import COLOURS, empty, look, wrapped
 from lab.report.summary import mean_over_members
 
 if TYPE_CHECKING:
@@ -118,8 +118,12 @@ def _draw_rates(axes: Axes, scheduled: dict[str, Any], config: dict[str, Any]) -
 
 
 def _draw_quality(axes: Axes, scheduled: dict[str, Any], config: dict[str, Any]) -> None:
-    values = np.asarray(scheduled["quality"])
-    band(axes, np.array(scheduled["steps"]), values, "", look(0) | {"marker": ""})
+    # What each member meets is known, not estimated: the shade is from the least to the most of them.
+    steps, values = np.array(scheduled["steps"]), np.asarray(scheduled["quality"], dtype=float)
+    known = ~np.isnan(values).all(0)
+    own, style = values[:, known], look(0)
+    axes.plot(steps[known], np.nanmean(own, 0), color=style["color"], linewidth=1.2)
+    axes.fill_between(steps[known], np.nanmin(own, 0), np.nanmax(own, 0), color=style["color"], alpha=0.2, linewidth=0)
     axes.set_ylabel(f"mean {kind_of_score(config)}\nof samples met")
 
 

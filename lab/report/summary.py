@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from lab.cell import of_each_member
 from lab.results import Results
 from lab.statistics.estimates import LEAST_FOR_BCA, Estimate, estimate
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
-BESIDE = ("online_accuracy", "online_baseline", "loss", "sequence_accuracy", "span_f1", "violation")
-"""Columns for runs that have them: of streams that are tested on just before they are trained on; with `evaluation.loss`; where
-outputs have names."""
+BESIDE = ("accuracy_raw", "online_accuracy", "online_baseline", "loss", "sequence_accuracy", "span_f1", "violation")
+"""Columns for runs that have them: of averaged weights; of streams that are tested on just before they are trained on; with
+`evaluation.loss`; where outputs have names."""
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -55,6 +56,17 @@ def written(values: np.ndarray) -> str:
     if not found.n:
         return "-"
     return f"{found.mean:.3f}" if found.n == 1 else f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def spread(values: np.ndarray) -> str:
+    """``0.414 to 0.772``: of members that are no replicates of each other; a dash for what is undefined."""
+    known = values[~np.isnan(values)]
+    return f"{known.min():.3f} to {known.max():.3f}" if len(known) else "-"
+
+
+def _own_settings(results: Results) -> list[str]:
+    """Settings of which each member has its own."""
+    return list(of_each_member(results.config, len(results.seeds)))
 
 
 def cell_name(config: dict[str, Any]) -> str:
@@ -105,8 +117,11 @@ def print_table(runs: list[tuple[str, Results]], title: str = "") -> None:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     for name, results in runs:
         values = [results.metrics.get(column, np.full(1, np.nan)) for column in columns]
-        table.add_row(name, str(len(results.seeds)), *map(written, values))
+        table.add_row(name, str(len(results.seeds)), *map(spread if _own_settings(results) else written, values))
     console.print(table)
+    for name, results in runs:
+        if own := _own_settings(results):
+            console.print(f"{name}: members differ in {', '.join(own)} and are no replicates; least to most")
     for name, results in runs:
         lost = [f"seed {s} at step {d}" for s, d in zip(results.seeds, results.diverged, strict=True) if d is not None]
         if lost:

@@ -137,6 +137,14 @@ def test_averages_of_weights_do_not_go_with_answers_by_what_is_kept_of_them():
         Experiment(graded("strategy=ncm", "averaging=sma"))
 
 
+def test_averages_of_weights_do_not_go_across_new_networks():
+    words = ("strategy=from_scratch", "averaging=sma", "averaging.snapshots=2", "averaging.window=1")
+    for over in ("run", "tasks"):
+        with pytest.raises(UserError, match=f"averaging.over={over}: strategy=from_scratch sets weights itself"):
+            Experiment(small(*words, f"averaging.over={over}"))
+    Experiment(small(*words, "averaging.over=task"))
+
+
 def test_scores_are_looked_at_before_a_run_directory_is_made(tmp_path):
     with pytest.raises(UserError, match=r"order.score=quality: nothing says how good the examples of digits are"):
         train(small("order=ascending", f"paths.runs={tmp_path}/runs"))

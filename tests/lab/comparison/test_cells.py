@@ -77,6 +77,21 @@ def test_members_with_other_hyperparameters_are_no_replicates():
         cells_of([run([0.1, 0.2], "strategy=ewc", "strategy.ewc.strength=[1,2]")])
 
 
+def test_rules_are_one_list_for_all_members():
+    (cell,) = cells_of([run([0.1, 0.2], "strategy=constrained", "strategy.constrained.rules=[bio,slots]")])
+    assert cell.values("accuracy") == pytest.approx({0: 0.1, 1: 0.2})
+
+
+def test_what_is_not_averaged_is_raw():
+    plain, averaged = run([0.1, 0.2]), run([0.5, 0.6], "averaging=sma", cell="c1")
+    averaged.results.beside["raw"] = {}
+    averaged.results.metrics["accuracy_raw"] = np.array([0.3, 0.4])
+    one, other = cells_of([plain, averaged])
+    assert one.values("accuracy_raw") == pytest.approx({0: 0.1, 1: 0.2})
+    assert other.values("accuracy_raw") == pytest.approx({0: 0.3, 1: 0.4})
+    assert np.isnan(list(other.values("loss_raw").values())).all()
+
+
 def test_diverged_members_keep_their_place_without_a_value():
     (cell,) = cells_of([run([0.1, 0.2], diverged=[None, 17])])
     assert cell.diverged == {1: 17}
