@@ -89,7 +89,9 @@ class NLI:
         examples = {split: examples for split, (examples, _) in grouped.items()}
         self.data = replace(source, **examples, digest=f"{source.digest}-nli{'' if most is None else most}")
         self.count = len(self.data.train)
-        if self.labels < 1:
+        # Where there are several tasks too: a task's groups hold other tasks' pairs.
+        self.copied = self.labels < 1 or self.tasks > 1
+        if self.copied:
             self.data = with_unlabelled(self.data)
 
     # --- streams ------------------------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ class NLI:
     def _groups(self, of: Tensor, task: int, rows: Tensor, untold: Tensor, never: Tensor) -> dict[str, Tensor]:
         """A task's groups; pairs whose labels are not told are there as their copies without."""
         shown = torch.arange(self.count)
-        if self.labels < 1:
+        if self.copied:
             hidden = self.data.train.targets[: self.count] >= 0
             hidden[rows] = False
             shown = shown + self.count * hidden

@@ -39,6 +39,8 @@ INTEGRATE = (
 )  # fmt: skip
 MOST = 4096
 """Answers to a group of which all are looked at."""
+MOST_OF = {"tolerance": (0, 1)}
+"""Bounds of numbers that have others than 0 and what is finite."""
 KEY = "strategy.constrained"
 
 
@@ -71,7 +73,7 @@ class Constrained(Strategy):
         require(isinstance(keep, bool), f"{KEY}.keep", keep, "true or false")
         require(rules is None or (isinstance(rules, list) and rules), f"{KEY}.rules", rules, "null, or a list of rules' names")
         self.chosen, given = rules, {"strength": strength, "step": step, "tolerance": tolerance}
-        self.numbers = {name: numbers(f"{KEY}.{name}", value) for name, value in given.items()}
+        self.numbers = {name: numbers(f"{KEY}.{name}", value, *MOST_OF.get(name, ())) for name, value in given.items()}
         self._refuse_nonsense()
 
     def _refuse_nonsense(self):
@@ -90,12 +92,11 @@ class Constrained(Strategy):
 
     def check(self, stream, data):
         layout, given = data.layout, f"{KEY}.explore={self.explore}"
-        if not stream.rules:
-            raise UserError(
-                "strategy=constrained: this environment has no rules to impose; expected transduction, nli, slots, ..."
-            )
         for name in self.chosen or ():
             one_of(f"{KEY}.rules", name, tuple(rule.name for rule in stream.rules))
+        if not self._imposed(stream, self._of(stream)).any():
+            which = "all" if self.chosen is None else ", ".join(self.chosen)
+            raise UserError(f"{KEY}.rules={which}: the environment imposes none of them in any task; see environment.imposed")
         if layout.decoded and self.explore in ("topk", "all"):
             told = "answers are given place after place here, and the most probable ones have to be searched for"
             raise UserError(f"{given}: {told}; expected beam, samples or argmax")
@@ -119,16 +120,18 @@ class Constrained(Strategy):
         for name, given in self.numbers.items():
             self.register_buffer(name, learner.value(f"{KEY}.{name}", given))
         self.register_buffer("duals", self.strength.unsqueeze(1).repeat(1, len(self.rules)))
-        imposed = torch.stack([self._imposed(stream) for stream in streams])
-        self.imposing, self.of_constraints, self.violation = imposed.any(2).any(0).tolist(), None, torch.zeros_like(self.duals)
+        imposed = torch.stack([self._imposed(stream, self.rules) for stream in streams])
+        by_some = imposed.any(0).tolist()
+        self.kinds = [{rule.over for rule, some in zip(self.rules, row, strict=True) if some} for row in by_some]
+        self.of_constraints, self.violation, self.looked_at = None, torch.zeros_like(self.duals), torch.zeros_like(self.duals)
         self.register_buffer("imposed", imposed.to(self.duals), persistent=False)  # [M, phases, rules]
         for name in ("steps", "violated", "opposed"):
             self.register_buffer(name, torch.zeros_like(self.strength))
 
-    def _imposed(self, stream):
-        """Which rules are imposed in each phase, bool ``[phases, rules]``."""
+    def _imposed(self, stream, rules):
+        """Which of the rules are imposed in each phase, bool ``[phases, rules]``."""
         tasks = [[stream.tasks[t].rules for t in phase.tasks.unique().tolist()] for phase in stream.phases]
-        rows = [[any(names is None or rule.name in names for names in own) for rule in self.rules] for own in tasks]
+        rows = [[any(names is None or rule.name in names for names in own) for rule in rules] for own in tasks]
         imposed = torch.tensor(rows)
         return imposed.cummax(0).values if self.keep else imposed
 
@@ -137,14 +140,14 @@ class Constrained(Strategy):
     def rehearse(self, learner, steps):
         self.columns = {}
         for over, pool in self.pools.items():
-            if self.imposing[learner.phase] and pool.there(learner.phase):
+            if over in self.kinds[learner.phase] and pool.there(learner.phase):
                 examples, tasks, there = pool.draw(learner.phase, steps.clock, self.groups)
                 self.columns[over] = (slice(steps.width, steps.width + examples.shape[2]), there)
                 steps = steps.join(examples, tasks, torch.zeros_like(examples, dtype=torch.float32))
         return steps
 
     def loss(self, learner, batch, logits):
-        total = self._total(learner, batch, logits) if self.imposing[learner.phase] else None
+        total = self._total(learner, batch, logits)
         if total is None or self.integrate in ("sum", "lagrangian"):
             return total
         leaves = learner.population.leaves
@@ -158,9 +161,9 @@ class Constrained(Strategy):
         """All rules' losses, weighted and added up: ``[M]``; None where there is nothing to impose them on."""
         log_probs, terms, here = learner.log_probabilities(batch, logits), [], self.imposed[:, learner.phase]
         weights = here * (self.duals if self.integrate == "lagrangian" else self.strength.unsqueeze(1))
-        self.violation = torch.zeros_like(self.duals)
+        self.violation, self.looked_at = torch.zeros_like(self.duals), torch.zeros_like(self.duals)
         for over, looking in self.looking.items():
-            columns, counts = self._groups(over, batch)
+            columns, counts = self._groups(over, batch) if over in self.kinds[learner.phase] else (None, None)
             if counts is None:
                 continue
             tasks = batch.tasks if batch.tasks.shape[1] == 1 else batch.tasks[:, columns]
@@ -169,6 +172,7 @@ class Constrained(Strategy):
                 if rule.over == over:
                     loss, violation = self._of_rule(rule, looked)
                     terms.append(weights[:, r] * (loss * counts).sum(1))
+                    self.looked_at[:, r] = here[:, r] * (counts > 0).any(1)
                     self.violation[:, r] = (violation * counts).sum(1) * here[:, r]
         return sum(terms) if terms else None
 
@@ -220,19 +224,19 @@ class Constrained(Strategy):
             leaves[name].grad = of_task.view(shape) * g + of_constraint.view(shape) * constraint[name]
 
     def after_step(self, learner, batch):
-        part = batch.taking_part() & (self.imposed[:, learner.phase] > 0).any(1)
-        self.steps += part
-        self.violated += self.violation.mean(1) * part
+        looked_at = self.looked_at * batch.taking_part().unsqueeze(1)
+        rules = looked_at.sum(1)
+        self.steps += rules > 0
+        self.violated += (self.violation * looked_at).sum(1) / rules.clamp(min=1)
         if self.integrate == "lagrangian":
             moved = self.duals + self.step.unsqueeze(1) * (self.violation - self.tolerance.unsqueeze(1))
-            here = part.unsqueeze(1) & (self.imposed[:, learner.phase] > 0)
-            self.duals.copy_(torch.where(here, moved.clamp(min=0), self.duals))
+            self.duals.copy_(torch.where(looked_at > 0, moved.clamp(min=0), self.duals))
 
     def _kept(self, learner, along, of_task, of_constraint):
         """How much of g and of h is in what is followed, ``[M]`` each, from their product and their squared norms."""
         one = torch.ones_like(along)
         if self.integrate == "alternating":
-            second = (learner.clock % 2).to(along)
+            second = (learner.clock % 2).to(along) * self.looked_at.amax(1)
             return one - second, second
         taken = along if self.integrate == "orthogonal" else along.clamp(max=0)
         h_from_g = taken / of_constraint.clamp(min=1e-30) if self.integrate in ("project_task", "project_both") else 0

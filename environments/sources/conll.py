@@ -86,16 +86,24 @@ def bio(brackets: Sequence[str]) -> list[str]:
 
 def _sentences(file: Path, words: int, tags: int, predicate: int | None, comments: str | None) -> list[Sentence]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise unreadable(KEY, file, "text in UTF-8", error) from None
-    kept = [(n, line.split()) for n, line in enumerate(lines, 1) if comments is None or not line.startswith(comments)]
+    kept = [(n, _columns(line)) for n, line in enumerate(lines, 1) if comments is None or not line.startswith(comments)]
     kept = [(n, row) for n, row in kept if row[:1] != ["-DOCSTART-"]]
     rows = [list(group) for there, group in groupby(kept, lambda line: bool(line[1])) if there]
     found = [sentence for own in rows for sentence in _of_rows(file, own, words, tags, predicate)]
     if not found:
         raise UserError(f"{KEY}={file}: holds no sentence" + (" with a predicate" if predicate is not None else ""))
     return found
+
+
+def _columns(line: str) -> list[str]:
+    """Set apart by tabs where there are any, else by blanks; a word may hold other kinds of space."""
+    line = line.rstrip("\r\n ")
+    if not line.strip():
+        return []
+    return [column.strip(" ") for column in line.split("\t")] if "\t" in line else [part for part in line.split(" ") if part]
 
 
 def _of_rows(file: Path, rows: list[tuple[int, list[str]]], words: int, tags: int, predicate: int | None) -> Iterator[Sentence]:

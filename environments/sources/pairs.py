@@ -123,7 +123,7 @@ def _classes(splits: dict[str, list[Pair]], origin: str) -> tuple[str, ...]:
 def _lines(file: Path) -> list[tuple[str | None, Pair]]:
     """Each line's split and pair."""
     try:
-        content = file.read_text(encoding="utf-8-sig").splitlines()
+        content = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise unreadable(KEY, file, "JSON lines in UTF-8", error) from None
     return [_line(text, file, number) for number, text in enumerate(content, 1) if text.strip()]
@@ -136,11 +136,12 @@ def _line(text: str, file: Path, number: int) -> tuple[str | None, Pair]:
         a, b, label, genre, split = line["a"], line["b"], line["label"], line.get("genre") or "", line.get("split")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UserError(f"{KEY}={file}: line {number} is something else; {wanted}") from None
+    label = label.strip() if isinstance(label, str) else label
     label = None if label in NONE else label
     texts = [text for text in (label, split) if text is not None]
     if not all(isinstance(text, str) for text in (a, b, genre, *texts)) or not (words(a) and words(b)):
         raise UserError(f"{KEY}={file}: line {number} has no two sentences and names; {wanted}")
-    return split, Pair(a, b, label if label is None else label.strip().lower(), genre)
+    return split, Pair(a, b, label if label is None else label.lower(), genre)
 
 
 def _split(lines: Sequence[tuple[str | None, Pair]], test: object, files: list[Path]) -> dict[str, list[Pair]]:

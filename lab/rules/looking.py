@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.rules.exploring import best, drawn, everything
-from lab.rules.layout import Layout
+from lab.rules.layout import UNSAYABLE, Layout
 from lab.seeding import member_keys
 
 if TYPE_CHECKING:
@@ -68,29 +68,31 @@ class Looking(nn.Module):
         networks' ``log_probs`` of them are ``[M, B, C]`` or ``[M, B, P, C]``."""
         if self.layout.decoded:
             return self._decoded(learner, inputs, tasks)
-        log_probs = log_probs.unsqueeze(2) if log_probs.dim() == 3 else log_probs
+        # No logarithm of minus infinity for what is not among the answers: its product with 0 is no number.
+        log_probs = (log_probs.unsqueeze(2) if log_probs.dim() == 3 else log_probs).clamp(min=UNSAYABLE)
         inputs, log_probs = self._grouped(inputs.flatten(2)), self._grouped(log_probs)
         real = self.layout.real(inputs)
         if self.way == "none":
             return Looked(inputs, log_probs[None], real[None])
-        answers = self._independent(learner, log_probs.detach(), real)  # [M, G, K, k, P]
+        answers, possible = self._independent(learner, log_probs.detach(), real)  # [M, G, K, k, P], [K, M, G]
         chosen = log_probs.gather(-1, answers.movedim(2, -1)).movedim(-1, 0)  # [K, M, G, k, P]
         scores = torch.where(real, chosen, 0).sum((-2, -1))
-        return Looked(inputs, log_probs[None], real[None], answers.movedim(2, 0), scores, self._shares(scores))
+        return Looked(inputs, log_probs[None], real[None], answers.movedim(2, 0), scores, self._shares(scores, possible))
 
     @torch.no_grad()
-    def _independent(self, learner: ContinualLearner, log_probs: Tensor, real: Tensor) -> Tensor:
-        """Answers ``[M, G, K, k, P]`` where places are independent of each other."""
+    def _independent(self, learner: ContinualLearner, log_probs: Tensor, real: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Answers ``[M, G, K, k, P]`` where places are independent of each other; which of them there are, ``[K, M, G]``, of
+        the best so many, of which a short example has fewer. None: all."""
         members, groups, size, places, _ = log_probs.shape
         if self.way == "all":
-            return self.everything.unsqueeze(1).expand(-1, groups, -1, -1, -1)
+            return self.everything.unsqueeze(1).expand(-1, groups, -1, -1, -1), None
         if self.way == "argmax":
-            return log_probs.argmax(-1).unsqueeze(2)
+            return log_probs.argmax(-1).unsqueeze(2), None
         if self.way == "topk":
-            answers, _ = best(log_probs.flatten(2, 3), self.count, real.flatten(2))
-            return answers.unflatten(3, (size, places))
+            answers, scores = best(log_probs.flatten(2, 3), self.count, real.flatten(2))
+            return answers.unflatten(3, (size, places)), (scores > UNSAYABLE / 2).movedim(2, 0)
         noise = learner.draw(self.keys, groups * size * self.count * places).view(members, groups, size, self.count, places)
-        return drawn(log_probs, noise).transpose(2, 3)
+        return drawn(log_probs, noise).transpose(2, 3), None
 
     def _decoded(self, learner: ContinualLearner, inputs: Tensor, tasks: Tensor) -> Looked:
         """Where each place depends on those before: answers are decoded, and then read again for their probabilities."""
@@ -117,10 +119,10 @@ class Looking(nn.Module):
         lots = learner.draw(self.keys, prod(shape[1:])).view(shape)
         return -(-lots.clamp(min=1e-12).log()).log(), 1
 
-    def _shares(self, scores: Tensor) -> Tensor:
+    def _shares(self, scores: Tensor, possible: Tensor | None = None) -> Tensor:
         if self.way == "samples":
             return torch.full_like(scores, 1 / self.count, requires_grad=False)
-        return scores.detach().softmax(0)
+        return (scores.detach() if possible is None else scores.detach().masked_fill(~possible, -torch.inf)).softmax(0)
 
     def _grouped(self, tensor: Tensor) -> Tensor:
         """``[M, B, ...]`` as ``[M, G, k, ...]``."""

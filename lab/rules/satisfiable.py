@@ -163,7 +163,7 @@ def violations_by_labels(
 
 def _broken(rule: Rule, layout: Layout, examples: Examples, rows: Tensor) -> tuple[int, int]:
     broken = labelled = 0
-    for some in rows.view(len(rows), -1).split(CHUNK):
+    for some in (rows if rows.dim() == 2 else rows.unsqueeze(1)).split(CHUNK):
         inputs, targets = examples.inputs[some], examples.targets[some].view(*some.shape, layout.places)
         answers = torch.where(targets < 0, layout.end, targets) if layout.decoded else targets
         real = layout.real(inputs, answers)

@@ -59,6 +59,15 @@ def test_no_groups_are_none():
     assert (len(examples), groups["pairs"].shape, groups["triples"].shape) == (1, (0, 2), (0, 3))
 
 
+def test_data_without_chains_are_trained_on_all_the_same(tmp_path):
+    lines = [{"a": f"one {n}", "b": f"other {n}", "label": ("entailment", "neutral")[n % 2]} for n in range(30)]
+    (tmp_path / "apart.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    environment = NLI(pairs(str(tmp_path / "apart.jsonl"), least=1))
+    stream = environment.stream(0)
+    assert stream.tasks[0].groups["triples"].shape == (0, 3)
+    assert list(announcements(environment, stream))
+
+
 def test_the_rules_are_about_the_groups(source):
     """Labels as answers: the made-up pairs keep both; who says contradiction of every first pair breaks symmetry there."""
     environment = NLI(source)
@@ -104,7 +113,12 @@ def test_labels_that_are_not_told_are_nowhere(source):
 
 
 def test_a_part_for_each_rule(source):
-    stream = NLI(source, by="rule").stream(3)
+    environment = NLI(source, by="rule")
+    stream = environment.stream(3)
+    for task in stream.tasks:
+        shown = torch.cat([rows.flatten() for rows in task.groups.values()])
+        labelled = shown[environment.data.train.targets[shown] >= 0]
+        assert torch.isin(labelled, task.train).all(), "no labels of other tasks"
     assert [task.rules for task in stream.tasks] == [("symmetric",), ("transitive",)]
     parts = [set(task.train.tolist()) for task in stream.tasks]
     assert (parts[0] | parts[1], parts[0] & parts[1]) == (set(range(144)), set())

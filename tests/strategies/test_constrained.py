@@ -117,6 +117,21 @@ def test_the_soft_loss_is_weighted_by_the_violations_among_the_answers(logits, e
     torch.testing.assert_close(gradient_of_loss(logits, loss="soft", explore="all")[0], violated * exact)
 
 
+def test_the_most_probable_answers_to_a_short_sentence_are_counted_once():
+    """Of one word with three tags there are three, however many are asked for; they count by their probabilities."""
+    layout = Layout((Output("tag", ("O", "B-x", "I-x")),), 4, ("", "word"))
+    looking = Looking(layout, "topk", 10, [0], "single", 1)
+    log_probs = torch.tensor([0.62, 0.12, 0.26]).log().expand(1, 1, 4, 3).clone().requires_grad_()
+    log_probs.data[0, 0, 0, 1] = -torch.inf  # a unit that was not met yet
+    inputs = torch.tensor([[[1, 0, 0, 0]]])
+    looked = looking(None, inputs, torch.zeros(1, 1, dtype=torch.int64), log_probs)
+    said, shares = looked.answers[:, 0, 0, 0, 0], looked.shares[:, 0, 0]
+    assert said[shares > 0].tolist() == [0, 2]
+    torch.testing.assert_close(shares[:2], torch.tensor([0.62, 0.26]) / 0.88)
+    (looked.shares * looked.scores).sum().backward()
+    assert log_probs.grad.isfinite().all()
+
+
 # --- what becomes of the gradients ------------------------------------------------------------------------------------
 
 G = [[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
@@ -140,6 +155,7 @@ def test_gradients_are_projected_as_worked_out_by_hand(integrate, followed):
     leaf.grad = torch.tensor(G)
     learner = SimpleNamespace(clock=torch.tensor([4, 7, 2]), population=SimpleNamespace(leaves={"w": leaf}))
     strategy.of_constraints, strategy.opposed = {"w": torch.tensor(H)}, torch.zeros(3)
+    strategy.looked_at = torch.ones(3, 2)
     strategy.gradient(learner, SimpleNamespace(taking_part=lambda: torch.tensor([True, True, False])))
     torch.testing.assert_close(leaf.grad, torch.tensor(followed))
     assert strategy.opposed.tolist() == [1, 0, 0]
@@ -199,6 +215,37 @@ def test_the_lagrangian_finds_the_multiplier_of_a_problem_with_a_known_one(optio
     probabilities = learner.population(torch.ones(2, 1, 1)).softmax(-1)[:, 0, 0]
     torch.testing.assert_close(probabilities, torch.tensor(bounds), atol=0.04, rtol=0)
     torch.testing.assert_close(strategy.duals[:, 0], 1 / torch.tensor(bounds), atol=0.3, rtol=0)
+
+
+@pytest.mark.parametrize("integrate", ["lagrangian", "alternating"])
+def test_a_member_without_rules_or_groups_is_left_alone(integrate):
+    """One member has no rule imposed: it is trained as without, and no multiplier of its moves."""
+    environment = Phrases()
+    whole = environment.stream
+
+    def stream(seed):
+        made = whole(seed)
+        bare = tuple(Task(**{**vars(task), "rules": () if seed == 1 else None}) for task in made.tasks)
+        return Stream(bare, made.phases, "domain", 7, rules=made.rules)
+
+    environment.stream, ends = stream, []
+    for strategies in ((), (Constrained(integrate=integrate, tolerance=0.5, step=0.1),)):
+        learner = small_learner([0, 1], phrase_network, strategies, environment=environment, budget=Budget(8, epochs=1))
+        fit(learner)
+        ends.append({name: leaf.detach() for name, leaf in learner.population.leaves.items()})
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name][1], value[1], rtol=1e-5, atol=1e-6)
+    assert any(not torch.allclose(ends[1][name][0], value[0], atol=1e-4) for name, value in ends[0].items())
+    assert learner.strategies[0].duals[1].tolist() == [1, 1]
+    assert learner.strategies[0].diagnostics()["violation"][1].isnan()
+
+
+def test_rules_that_no_task_imposes_are_refused():
+    made = Phrases()
+    stream = made.stream(0)
+    never = tuple(Task(**{**vars(task), "rules": ("agree",)}) for task in stream.tasks)
+    with pytest.raises(UserError, match=r"rules=bio: the environment imposes none"):
+        Constrained(rules=["bio"]).check(Stream(never, stream.phases, "domain", 7, rules=stream.rules), made.data)
 
 
 # --- what rules are imposed on ----------------------------------------------------------------------------------------
@@ -273,6 +320,7 @@ def test_decoded_answers_are_as_probable_as_the_network_says_place_after_place()
         ({"loss": "soft", "logic": "fuzzy"}, "logic=fuzzy: expected one of product"),
         ({"integrate": "lagrange"}, "integrate=lagrange"),
         ({"strength": -1.0}, "strength=-1.0"),
+        ({"tolerance": 5}, r"tolerance=5: expected a number in \[0, 1\]"),
         ({"keep": "yes"}, "keep=yes: expected true or false"),
         ({"rules": "bio"}, "rules=bio: expected null, or a list"),
     ],

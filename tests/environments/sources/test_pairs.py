@@ -46,6 +46,15 @@ def test_pairs_become_tokens_sentence_behind_sentence(tmp_path):
     assert (data.name, data.classes, data.layout.sayable.shape) == ("own", 3, (1, 3))
 
 
+def test_odd_characters_and_blank_labels(tmp_path):
+    odd = [{"a": "a man\u2028sings", "b": "no\x85one", "label": "  ", "split": "train"}, *LINES]
+    path = tmp_path / "odd.jsonl"
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in odd), encoding="utf-8")
+    data = pairs(str(path))
+    assert data.layout.outputs[0].classes == ("entailment", "neutral", "contradiction")
+    assert data.train.targets.tolist().count(-100) == 2
+
+
 def test_options_bound_what_is_known(tmp_path):
     file = write(tmp_path / "own.jsonl", LINES)
     assert said(pairs(file, length=2), "train")[1] == "a dog a man"
