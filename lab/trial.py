@@ -38,9 +38,7 @@ def stream_for(experiment: Experiment, seed: int) -> Stream:
         if strategy.needs_boundaries and not all(phase.announced for phase in stream.phases):
             raise UserError(f"strategy: {kind} must be told when a task ends, and {none}")
         if strategy.needs_rules and not stream.rules:
-            raise UserError(
-                f"strategy: {kind} needs rules about the outputs, and this environment has none; see docs/constraints.md"
-            )
+            raise UserError(f"strategy: {kind} needs rules about the outputs, and this environment has none; see docs/rules.md")
         strategy.check(stream, data)
         stream = strategy.rewrite(stream, data, seed)
     if config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):

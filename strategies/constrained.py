@@ -159,9 +159,11 @@ class Constrained(Strategy):
 
     def _total(self, learner, batch, logits):
         """All rules' losses, weighted and added up: ``[M]``; None where there is nothing to impose them on."""
+        self.violation, self.looked_at = torch.zeros_like(self.duals), torch.zeros_like(self.duals)
+        if not self.kinds[learner.phase]:
+            return None
         log_probs, terms, here = learner.log_probabilities(batch, logits), [], self.imposed[:, learner.phase]
         weights = here * (self.duals if self.integrate == "lagrangian" else self.strength.unsqueeze(1))
-        self.violation, self.looked_at = torch.zeros_like(self.duals), torch.zeros_like(self.duals)
         for over, looking in self.looking.items():
             columns, counts = self._groups(over, batch) if over in self.kinds[learner.phase] else (None, None)
             if counts is None:

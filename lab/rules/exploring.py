@@ -27,10 +27,11 @@ def drawn(log_probs: Tensor, noise: Tensor) -> Tensor:
 
 def best(log_probs: Tensor, count: int, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The ``count`` most probable answers where places are independent, the best first, and their log-probabilities: classes
-    ``[..., K, P]`` and ``[..., K]`` from ``[..., P, C]``. Fewer where there are not so many.
+    ``[..., K, P]`` and ``[..., K]`` from ``[..., P, C]``. Fewer where there are not so many in all.
 
     Place by place the best of the best so far are kept, which is exact: whatever beats an answer up to a place beats it beyond.
-    Places that do not count (``real`` ``[..., P]``) have their most probable class in all.
+    Places that do not count (``real`` ``[..., P]``) have their most probable class. Where that leaves fewer answers than others
+    have, what fills up differs there alone, and scores less than ``UNSAYABLE``.
     """
     classes, places = log_probs.shape[-1], log_probs.shape[-2]
     if real is not None:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from ours import stacked
 
-from lab.config import CONF
-from lab.experiment import Experiment
-from lab.plan import Plan
-from lab.run import overrides
 from lab.stream import Blocks
 
 MEMBERS = 10
@@ -28,15 +21,7 @@ CONTENDERS = {
 
 def seconds(name: str, folder: Path) -> float:
     """Seconds a step of all members: working out the blocks, and taking them; without evaluation and checkpoints."""
-    if not GlobalHydra.instance().is_initialized():
-        initialize_config_dir(str(CONF), version_base="1.3")
-    torch.set_num_threads(1)
-    words = [
-        "experiment=graded_mnist", f"data.dir={folder}", f"seeds={MEMBERS}", "tracking=off", "trainer.accelerator=cpu",
-        *CONTENDERS[name],
-    ]  # fmt: skip
-    made = Experiment(OmegaConf.to_container(compose("config", overrides(words)), resolve=True))
-    learner = made.learner(list(range(MEMBERS)), Plan(stack=True, processes=1, threads=1, block=20, why="a benchmark"))
+    learner = stacked(MEMBERS, folder, "experiment=graded_mnist", *CONTENDERS[name])
     begun = time.perf_counter()
     for block in Blocks(learner.course):
         learner.advance(block, learner.optimizer.step)

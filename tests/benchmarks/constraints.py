@@ -6,14 +6,8 @@ import time
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from ours import stacked
 
-from lab.config import CONF
-from lab.experiment import Experiment
-from lab.plan import Plan
-from lab.run import overrides
 from lab.stream import Blocks
 
 MEMBERS, STEPS = 10, 60
@@ -30,15 +24,7 @@ AGAIN = "one more forward and backward pass"
 
 def seconds(name: str, folder: Path) -> float:
     """Seconds a step of all members takes beyond reading, without evaluation and checkpoints; or one pass by itself."""
-    if not GlobalHydra.instance().is_initialized():
-        initialize_config_dir(str(CONF), version_base="1.3")
-    torch.set_num_threads(1)
-    words = [
-        "experiment=slots", f"data.dir={folder}", f"seeds={MEMBERS}", "tracking=off", "trainer.accelerator=cpu",
-        "epochs=null", f"steps={STEPS}", *CONTENDERS.get(name, ()),
-    ]  # fmt: skip
-    made = Experiment(OmegaConf.to_container(compose("config", overrides(words)), resolve=True))
-    learner = made.learner(list(range(MEMBERS)), Plan(stack=True, processes=1, threads=1, block=20, why="a benchmark"))
+    learner = stacked(MEMBERS, folder, "experiment=slots", "epochs=null", f"steps={STEPS}", *CONTENDERS.get(name, ()))
     begun = time.perf_counter()
     for block in Blocks(learner.course):
         if name == AGAIN:

@@ -8,25 +8,27 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 from settings import Setting, words
 
-from lab.config import CONF
 from lab.experiment import Experiment
+from lab.learner import ContinualLearner
 from lab.plan import Plan
-from lab.run import overrides
+from lab.run import composed
 from lab.training import train
 from lab.workers import side_by_side
 
 
 def experiment(setting: Setting, strategy: str, seeds: int, folder: Path, *more: str) -> Experiment:
     """The experiment that `lab run` would build, stopped after the steps of one timing."""
-    if not GlobalHydra.instance().is_initialized():
-        initialize_config_dir(str(CONF), version_base="1.3")
     chosen = [*words(setting, strategy, seeds, 10, folder), "tracking=off", f"trainer.max_steps={setting.steps}", *more]
-    return Experiment(OmegaConf.to_container(compose("config", overrides(chosen)), resolve=True))
+    return Experiment(composed(*chosen))
+
+
+def stacked(members: int, folder: Path, *more: str) -> ContinualLearner:
+    """So many members on one thread, to be stepped by hand: without evaluation and checkpoints."""
+    torch.set_num_threads(1)
+    made = Experiment(composed(f"data.dir={folder}", f"seeds={members}", "tracking=off", "trainer.accelerator=cpu", *more))
+    return made.learner(list(range(members)), Plan(stack=True, processes=1, threads=1, block=20, why="a benchmark"))
 
 
 def seconds(made: Experiment, plan: Plan) -> float:
