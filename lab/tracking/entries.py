@@ -80,6 +80,7 @@ def members(results: Results) -> Iterator[Entry]:
         points = [(name, float(values[m]), 0) for name, values in results.metrics.items()]
         points += [] if diverged is None else [("diverged_at_step", float(diverged), 0)]
         points += _series(results, results.accuracy[m], results.curves and results.curves["accuracy"][m])
+        points += _series_of_matrices({measure: matrix[m] for measure, matrix in results.matrices.items()})
         own = params(results.config, m, len(results.seeds)) | {"seed": str(seed)}
         figures = {name: values[m] for name, values in results.diagnostics.items()}
         yield Entry(f"seed {seed}", own, tags, [*_known(points), *_diagnostics(figures)], diverged is not None)
@@ -119,6 +120,7 @@ def _series_of_cell(results: Results) -> Iterator[Point]:
     """The members' mean series, and the edges of the interval around the accuracy on the tasks met."""
     curves = None if results.curves is None else mean_over_members(results.curves["accuracy"])
     yield from _series(results, mean_over_members(results.accuracy), curves)
+    yield from _series_of_matrices({measure: mean_over_members(matrix) for measure, matrix in results.matrices.items()})
     for i in range(1, results.accuracy.shape[1]):
         _, low, high = interval(results.accuracy[:, i, :i].mean(1))
         yield from _known((f"accuracy by task/tasks met {edge}", value, i) for edge, value in (("low", low), ("high", high)))
@@ -126,15 +128,29 @@ def _series_of_cell(results: Results) -> Iterator[Point]:
 
 def _series(results: Results, accuracy: np.ndarray, curves: np.ndarray | None) -> list[Point]:
     """Accuracy ``[T + 1, T]`` after each task and, where recorded, curves ``[E, T]``: on tasks met, and on single tasks."""
-    tasks = accuracy.shape[1]
-    shown = thinned(np.arange(tasks), SHOWN)
-    points = [("accuracy by task/tasks met", accuracy[i, :i].mean(), i) for i in range(1, tasks + 1)]
-    points += [(f"accuracy by task/on task {j + 1:02d}", accuracy[i, j], i) for j in shown for i in range(tasks + 1)]
+    points = [*_on_tasks_met("accuracy", accuracy), *_on_single_tasks("accuracy", accuracy)]
     if curves is not None:
-        steps, met = results.curves["steps"], results.curves["task"]
+        steps, met, shown = results.curves["steps"], results.curves["task"], thinned(np.arange(accuracy.shape[1]), SHOWN)
         points += [("accuracy by step/tasks met", curves[e, :t].mean(), steps[e]) for e, t in enumerate(met) if t]
         points += [(f"accuracy by step/on task {j + 1:02d}", curves[e, j], step) for j in shown for e, step in enumerate(steps)]
     return list(_known(points))
+
+
+def _series_of_matrices(matrices: dict[str, np.ndarray]) -> list[Point]:
+    """What else is measured after each task, ``[T + 1, T]`` each: on tasks met, and how far rules are broken on single ones,
+    since that is how rules are forgotten."""
+    points = [point for measure, matrix in matrices.items() for point in _on_tasks_met(measure, matrix)]
+    broken = {measure: matrix for measure, matrix in matrices.items() if measure.startswith("violation")}
+    return list(_known([*points, *(point for measure, matrix in broken.items() for point in _on_single_tasks(measure, matrix))]))
+
+
+def _on_tasks_met(measure: str, matrix: np.ndarray) -> list[Point]:
+    return [(f"{measure} by task/tasks met", matrix[i, :i].mean(), i) for i in range(1, len(matrix))]
+
+
+def _on_single_tasks(measure: str, matrix: np.ndarray) -> list[Point]:
+    shown = thinned(np.arange(matrix.shape[1]), SHOWN)
+    return [(f"{measure} by task/on task {j + 1:02d}", matrix[i, j], i) for j in shown for i in range(len(matrix))]
 
 
 def _diagnostics(figures: dict[str, float]) -> list[Point]:

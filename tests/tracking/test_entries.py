@@ -67,3 +67,20 @@ def test_what_strategies_tell_of_themselves_keeps_its_digits(make_results):
     assert parent == {"diagnostics/gem.kkt_residual_max": 2.11728e-9, "diagnostics/gem.projected": 0.5}
     assert own[0] == {"diagnostics/gem.kkt_residual_max": 1.23457e-9}
     assert own[1] == {"diagnostics/gem.kkt_residual_max": 3e-9, "diagnostics/gem.projected": 0.5}
+
+
+def test_how_far_rules_are_broken_is_told_over_tasks(make_results):
+    results = make_results(members=2, tasks=2)
+    undefined = np.nan
+    results.matrices = {
+        "span_f1": np.array([[[0, 0], [0.8, 0], [0.6, 0.4]], [[0, 0], [0.6, 0], [0.2, 0.4]]], dtype=float),
+        "violation_bio": np.array([[[1, 1], [0.1, 1], [0.5, undefined]], [[1, 1], [0.3, 1], [0.7, 0.1]]], dtype=float),
+    }
+    parent = {(name, step): value for name, value, step in cell(results, Path("runs")).points}
+    own = [{(name, step): value for name, value, step in entry.points} for entry in members(results)]
+    assert parent["span_f1 by task/tasks met", 1] == 0.7
+    assert parent["span_f1 by task/tasks met", 2] == 0.4
+    assert parent["violation_bio by task/on task 01", 2] == 0.6
+    assert [member["violation_bio by task/on task 01", 1] for member in own] == [0.1, 0.3]
+    assert ("violation_bio by task/on task 02", 2) not in own[0]
+    assert own[1]["violation_bio by task/tasks met", 2] == 0.4
