@@ -140,8 +140,9 @@ def _series_of_matrices(matrices: dict[str, np.ndarray]) -> list[Point]:
     """What else is measured after each task, ``[T + 1, T]`` each: on tasks met, and how far rules are broken on single ones,
     since that is how rules are forgotten."""
     points = [point for measure, matrix in matrices.items() for point in _on_tasks_met(measure, matrix)]
-    broken = {measure: matrix for measure, matrix in matrices.items() if measure.startswith("violation")}
-    return list(_known([*points, *(point for measure, matrix in broken.items() for point in _on_single_tasks(measure, matrix))]))
+    for measure, matrix in matrices.items():
+        points += _on_single_tasks(measure, matrix) if measure.startswith("violation") else []
+    return list(_known(points))
 
 
 def _on_tasks_met(measure: str, matrix: np.ndarray) -> list[Point]:
