@@ -142,8 +142,8 @@ class Godel(Graded):
 class Logs:
     """The logarithms of a truth and of its contrary's; each is worked out when it is asked for, since few are needed."""
 
-    def __init__(self, truth: Callable[[], Tensor], contrary: Callable[[], Tensor] | None = None):
-        self._truth, self._contrary = truth, contrary or (lambda: _log_contrary(self.truth))
+    def __init__(self, truth: Callable[[], Tensor], contrary: Callable[[], Tensor]):
+        self._truth, self._contrary = truth, contrary
 
     @cached_property
     def truth(self) -> Tensor:
@@ -155,7 +155,12 @@ class Logs:
 
 
 class LogProduct(Graded):
-    """The product logic in log space: values are :class:`Logs`."""
+    """The product logic in log space: values are :class:`Logs`.
+
+    The contrary of a conjunction is that its first part is false, or this is true and its second one false, and so on. These
+    exclude each other, and so their probabilities add up: 1 - exp(log a + log b) would be rounded to nothing where both are
+    nearly certain, and with it the gradient of a rule that is confidently broken.
+    """
 
     def leaf(self, leaf: Leaf) -> Logs:
         if _known(leaf):
@@ -185,11 +190,16 @@ class LogProduct(Graded):
         return Logs(lambda: value.contrary, lambda: value.truth)
 
     def together(self, values: list[Logs]) -> Logs:
-        return Logs(lambda: sum(value.truth for value in values))
+        return reduce(_both, values)
 
     def every(self, value: Logs, dims: list[int], inside: Tensor | None) -> Logs:
-        truth = value.truth if inside is None else torch.where(inside, value.truth, 0.0)
-        return Logs(lambda: truth.sum(dims, keepdim=True))
+        truth, contrary = value.truth, value.contrary  # now: what is inside can be worked out inside alone
+        if inside is not None:
+            truth, contrary = torch.where(inside, truth, 0.0), torch.where(inside, contrary, UNSAYABLE)
+        for dim in dims:
+            contrary = _not_all(truth, contrary, dim)
+            truth = truth.sum(dim, keepdim=True)
+        return Logs(lambda: truth, lambda: contrary)
 
     def tally(self, tally: Tally) -> Logs:
         constant, parts = portions(self, tally)
@@ -226,9 +236,13 @@ def _log(chance: Tensor) -> Tensor:
     return chance.clamp(min=torch.finfo(chance.dtype).tiny, max=1).log()
 
 
-def _log_contrary(log: Tensor) -> Tensor:
-    """``log(1 - exp(log))`` for ``log <= 0``, finite with its gradient."""
-    log = log.clamp(max=-1e-30)
-    near = (-torch.expm1(log.clamp(min=-1.0))).log()
-    far = torch.log1p(-log.clamp(max=-0.5).exp())
-    return torch.where(log > -0.7, near, far)
+def _both(one: Logs, other: Logs) -> Logs:
+    """Of a conjunction of two."""
+    return Logs(lambda: one.truth + other.truth, lambda: torch.logaddexp(one.contrary, one.truth + other.contrary).clamp(max=0))
+
+
+def _not_all(truth: Tensor, contrary: Tensor, dim: int) -> Tensor:
+    """The contrary of a conjunction along an axis, which stays."""
+    before = truth.narrow(dim, 0, truth.shape[dim] - 1).cumsum(dim)
+    before = torch.cat([torch.zeros_like(truth.narrow(dim, 0, 1)), before], dim)
+    return (before + contrary).logsumexp(dim, keepdim=True).clamp(max=0)

@@ -148,6 +148,22 @@ def test_in_log_space_hundreds_of_groundings_have_a_truth_and_a_gradient():
     )
 
 
+@pytest.mark.parametrize("gap", [10.0, 20.0, 40.0, 80.0])
+def test_what_is_confidently_broken_has_a_truth_and_a_gradient_in_single_precision(gap):
+    layout = Layout((Output("tag", ("O", "B-a", "I-a")),), 2)
+    inputs = torch.ones(1, 1, 2, dtype=torch.int64)
+    logits = torch.tensor([[gap, 0.0, 0.0], [0.0, 0.0, gap]]).view(1, 1, 2, 3).requires_grad_()
+    for says in ("for all i: tag[i+1] = I-a -> tag[i] in {B-a, I-a}", "not (tag[0] = O and tag[1] = I-a)"):
+        log = Rule("r", says, layout).log_truth(logits.log_softmax(-1), inputs, inputs > 0)
+        (gradient,) = torch.autograd.grad(log.sum(), logits)
+        # Each is what it is with p, and all that is left for the rule to hold is 1 - p^2 = (1 - p) (1 + p).
+        away = 2 * torch.tensor(-gap, dtype=torch.float64).exp()
+        p = 1 / (1 + away)
+        torch.testing.assert_close(log.double().squeeze(), (away * p * (1 + p)).log(), rtol=1e-5, atol=0)
+        for of in (gradient[0, 0, 0, 0], gradient[0, 0, 1, 2]):
+            torch.testing.assert_close(of.double(), -p * p / (1 + p), rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("certain", [1e4, float("inf")])
 def test_of_what_is_certain_gradients_are_finite(certain):
     inputs, real, _ = drawn(2, 0)
