@@ -66,11 +66,23 @@ def _rule(name: str, node: object, layout: Layout, kinds: dict[str, tuple[str, .
         raise UserError(f"{key}.{unknown[0]}: no option of a rule; these are {', '.join(OPTIONS)}")
     require("says" in options, key, node, "a text, or a node with `says`")
     over = options.get("over", "single")
-    require(over in kinds, f"{key}.over", over, "one of " + ", ".join(kinds))
-    of = tuple(options.get("of") or kinds[over])
-    require(len(of) == len(kinds[over]), f"{key}.of", list(of), f"{len(kinds[over])} names, as many as {over} have members")
-    merged = {option: there | dict(options.get(option) or {}) for option, there in known.items()}
+    require(isinstance(over, str) and over in kinds, f"{key}.over", over, "one of " + ", ".join(kinds))
+    of = kinds[over] if options.get("of") is None else options["of"]
+    names = isinstance(of, (list, tuple)) and all(isinstance(each, str) for each in of) and len(set(of)) == len(of)
+    wanted = f"a list of {len(kinds[over])} different names, as many as {over} have members"
+    require(names and len(of) == len(kinds[over]), f"{key}.of", of, wanted)
+    of = tuple(of)
+    merged = {option: there | _lists(f"{key}.{option}", options.get(option)) for option, there in known.items()}
     return Rule(name, options["says"], layout, over=over, of=of, key=KEY, **merged)
+
+
+def _lists(key: str, given: object) -> dict[str, Any]:
+    """The sets or relations of a rule's node."""
+    given = {} if given is None else given
+    require(isinstance(given, Mapping), key, given, "lists by name, {name: [...]}")
+    for name, rows in given.items():
+        require(isinstance(rows, (list, tuple, str, Tensor)), f"{key}.{name}", rows, "a list")
+    return dict(given)
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------

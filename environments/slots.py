@@ -66,6 +66,9 @@ class Slots:
         self.shared, self.labels = switch("environment.shared", shared), share_of_labels(labels)
         self.validation = fraction("environment.validation", validation)
         self.earlier = number("environment.earlier", earlier, 0, 1)
+        if self.earlier > 0 and scenario == "task":
+            told = "rules are about the sentences of the task at hand, in whose tags and intents earlier ones have no answer"
+            raise UserError(f"environment.earlier={earlier}: with scenario=task {told}; expected 0, or scenario=class")
         self.intent_order = self._fixed_order(intent_order)
         self.allowed = allowed(source) if self.intents else []
         self.rules = self._rules(rules)

@@ -237,8 +237,10 @@ class Ruled(nn.Module):
         sound = ~wrong.movedim(0, 2) & possible
         first = sound.int().argmax(2)  # 0, the most probable, where none is sound
         chosen = candidates.gather(2, first.view(*first.shape, 1, 1, 1).expand(-1, -1, 1, *candidates.shape[3:])).squeeze(2)
-        places = which.view(*which.shape, 1, 1).expand_as(chosen)
-        return answers.scatter(1, places, chosen), (~broken).scatter(1, which, sound.any(2))
+        places, asked = which.view(*which.shape, 1, 1).expand_as(chosen), wanted.gather(1, which)
+        chosen = torch.where(asked[..., None, None], chosen, answers.gather(1, places))
+        found = torch.where(asked, sound.any(2), ~broken.gather(1, which))
+        return answers.scatter(1, places, chosen), (~broken).scatter(1, which, found)
 
     def _candidates(
         self, asking: Asking, inputs: Tensor, which: Tensor, logits: Callable[[Tensor], Tensor]

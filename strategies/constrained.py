@@ -25,6 +25,7 @@ What becomes of it, with g the gradient of all other losses together, h that of 
     alternating         s h in every second step of a member, g in the others
 """
 
+import math
 from copy import deepcopy
 
 import torch
@@ -102,9 +103,11 @@ class Constrained(Strategy):
             raise UserError(f"{given}: {told}; expected beam, samples or argmax")
         if not layout.decoded and self.explore == "beam":
             raise UserError(f"{given}: places are independent here, and topk finds the most probable answers exactly")
-        size = max(float(layout.sayable.sum(1).double().prod()) ** rule.arity for rule in self._of(stream))
-        if self.explore == "all" and size > MOST:
-            raise UserError(f"{given}: a group has {size:.3g} answers; expected at most {MOST}, or explore=topk, samples")
+        if self.explore == "all":
+            size = math.prod(layout.sayable.sum(1).tolist()) ** max(rule.arity for rule in self._of(stream))
+            if size > MOST:
+                told = "more than a billion" if size > 1e9 else str(size)
+                raise UserError(f"{given}: a group has {told} answers; expected at most {MOST}, or explore=topk, samples")
 
     def _of(self, stream):
         return [rule for rule in stream.rules if self.chosen is None or rule.name in self.chosen]
@@ -165,7 +168,7 @@ class Constrained(Strategy):
         log_probs, terms, here = learner.log_probabilities(batch, logits), [], self.imposed[:, learner.phase]
         weights = here * (self.duals if self.integrate == "lagrangian" else self.strength.unsqueeze(1))
         for over, looking in self.looking.items():
-            columns, counts = self._groups(over, batch) if over in self.kinds[learner.phase] else (None, None)
+            columns, counts = self._groups(learner, over, batch) if over in self.kinds[learner.phase] else (None, None)
             if counts is None:
                 continue
             tasks = batch.tasks if batch.tasks.shape[1] == 1 else batch.tasks[:, columns]
@@ -178,16 +181,19 @@ class Constrained(Strategy):
                     self.violation[:, r] = (violation * counts).sum(1) * here[:, r]
         return sum(terms) if terms else None
 
-    def _groups(self, over, batch):
+    def _groups(self, learner, over, batch):
         """The columns of the batch that are groups of this kind, and how much each group counts ``[M, G]``."""
-        if over in self.columns:
-            columns, there = self.columns[over]
-            return columns, (there / self.groups).to(self.strength).unsqueeze(1).expand(-1, self.groups)
-        if over != "single":
-            return None, None
-        columns = slice(batch.current)
-        taken = (batch.weights_or_ones()[:, columns] > 0).to(self.strength)
-        return columns, taken / taken.sum(1, keepdim=True).clamp(min=1)
+        drawn, there = self.columns.get(over, (None, None))
+        alike = None if drawn is None else (there / self.groups).to(self.strength).unsqueeze(1).expand(-1, self.groups)
+        if over != "single" or self.pools[over].everyones(learner.phase):
+            return drawn, alike
+        taken = (batch.weights_or_ones()[:, : batch.current] > 0).to(self.strength)
+        counts = taken / taken.sum(1, keepdim=True).clamp(min=1)
+        if drawn is None:
+            return slice(batch.current), counts
+        # Some members have groups of their own, which are drawn; the others' rules are imposed on the batch.
+        columns = torch.cat([torch.arange(each.start or 0, each.stop) for each in (slice(batch.current), drawn)])
+        return columns.to(counts.device), torch.cat([counts * ~there.unsqueeze(1), alike], 1)
 
     def _of_rule(self, rule, looked):
         """A rule's loss and its violation for every group, ``[M, G]`` each."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from environments.sources.common import folder, unreadable
@@ -55,7 +55,8 @@ def conll(
     require(predicate is None or tags >= 0, "environment.source.tags", tags, "a column from 0 on, where there are predicates")
     require(comments is None or isinstance(comments, str), "environment.source.comments", comments, "how such lines begin")
     found = [_sentences(file, words, tags, predicate, comments) for file in files]
-    splits = _split(found[0], test, files[0]) if len(found) == 1 else dict(zip(("train", "test"), found, strict=True))
+    parts = _split(found[0], test, files[0]) if len(found) == 1 else dict(zip(("train", "test"), found, strict=True))
+    splits = {split: list(chain.from_iterable(sentences)) for split, sentences in parts.items()}
     name = "+".join(file.stem for file in files)
     return spans_data(name, splits, length, lower, vocabulary, least, vectors, dir)
 
@@ -84,7 +85,8 @@ def bio(brackets: Sequence[str]) -> list[str]:
     return tags
 
 
-def _sentences(file: Path, words: int, tags: int, predicate: int | None, comments: str | None) -> list[Sentence]:
+def _sentences(file: Path, words: int, tags: int, predicate: int | None, comments: str | None) -> list[list[Sentence]]:
+    """Of each sentence of a file the examples that it makes, where it makes any."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
@@ -92,7 +94,7 @@ def _sentences(file: Path, words: int, tags: int, predicate: int | None, comment
     kept = [(n, _columns(line)) for n, line in enumerate(lines, 1) if comments is None or not line.startswith(comments)]
     kept = [(n, row) for n, row in kept if row[:1] != ["-DOCSTART-"]]
     rows = [list(group) for there, group in groupby(kept, lambda line: bool(line[1])) if there]
-    found = [sentence for own in rows for sentence in _of_rows(file, own, words, tags, predicate)]
+    found = [made for own in rows if (made := list(_of_rows(file, own, words, tags, predicate)))]
     if not found:
         raise UserError(f"{KEY}={file}: holds no sentence" + (" with a predicate" if predicate is not None else ""))
     return found
@@ -138,7 +140,8 @@ def _in_bio(file: Path, line: int, tags: list[str]) -> list[str]:
         raise UserError(f"{told} in brackets, and {error}") from None
 
 
-def _split(sentences: list[Sentence], test: object, file: Path) -> dict[str, list[Sentence]]:
+def _split(sentences: list[list[Sentence]], test: object, file: Path) -> dict[str, list[list[Sentence]]]:
+    """The last sentences to test on, each with all examples that it makes."""
     number = isinstance(test, (int, float)) and not isinstance(test, bool)
     require(number and 0 < test < 1, "environment.source.test", test, "a number above 0 and below 1")
     if len(sentences) < 2:

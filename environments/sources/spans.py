@@ -13,7 +13,7 @@ import torch
 
 from environments.sources.common import NO_LABEL, digest
 from environments.sources.words import bounded, cased, named, numbered, vectors_of
-from lab.protocols import Data, Examples, Layout, Output
+from lab.protocols import Data, Examples, Layout, Output, require
 
 INTENT = "<intent>"
 """The first token of a sentence that has an intent: its place is where the intent is told."""
@@ -87,6 +87,9 @@ def _tagged(sentences: Sequence[Sentence], tags: tuple[str, ...], length: int, f
 def _marks(sentences: Sequence[Sentence], tokens: tuple[str, ...], length: int) -> np.ndarray:
     marks = np.zeros((len(sentences), length), dtype=np.int64)
     for row, sentence in enumerate(sentences):
-        if sentence.predicate is not None and sentence.predicate < length:
+        if sentence.predicate is not None:
+            behind = f"{length}, and `{sentence.words[sentence.predicate]}` is word {sentence.predicate + 1}"
+            wanted = "as many words as stand before each predicate, and it"
+            require(sentence.predicate < length, "environment.source.length", behind, wanted)
             marks[row, sentence.predicate] = tokens.index(MARK)
     return marks

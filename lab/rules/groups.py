@@ -31,6 +31,7 @@ class Groups(nn.Module):
         self.phases = [
             _pooled([_of_phase(stream, number, kind) for stream in streams]) for number in range(len(streams[0].phases))
         ]
+        self._everyones = [pool is not None and bool((pool[2] > 0).all()) for pool in self.phases]
         for number, pool in enumerate(self.phases):
             for name, value in zip(("rows", "tasks", "count"), pool or (), strict=False):
                 self.register_buffer(f"{name}_{number}", value, persistent=False)
@@ -38,6 +39,10 @@ class Groups(nn.Module):
     def there(self, phase: int) -> bool:
         """Whether some member has groups in a phase."""
         return self.phases[phase] is not None
+
+    def everyones(self, phase: int) -> bool:
+        """Whether every member has."""
+        return self._everyones[phase]
 
     def size(self, phase: int) -> int:
         """k."""

@@ -67,6 +67,10 @@ IN_WORDS = {
 """What errors call the kinds of words that could have come next; keywords are called by themselves."""
 
 
+LONGEST_NUMBER = 6
+"""Digits."""
+
+
 @cache
 def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=False)
@@ -79,7 +83,11 @@ def parse(text: str, key: str, places: Collection[str] = ()) -> Formula:
         UserError: naming ``key`` and showing the place.
     """
     try:
-        read = _Builder().transform(_parser().parse(text))
+        found = _parser().parse(text)
+        for number in found.scan_values(lambda token: token.type == "NUMBER" and len(token) > LONGEST_NUMBER):
+            span = (number.start_pos, number.end_pos)
+            raise problem(key, text, span, f"a number of {len(number)} digits; expected at most {LONGEST_NUMBER}")
+        read = _Builder().transform(found)
         return _Settling(text, key, frozenset(places)).settled(read, frozenset())
     except UnexpectedInput as error:
         at = min(getattr(error, "pos_in_stream", None) or 0, len(text))

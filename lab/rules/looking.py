@@ -108,8 +108,8 @@ class Looking(nn.Module):
         log_probs, real, answers, chosen = (self._grouped(x).movedim(3, 0) for x in (log_probs, real, answers, chosen))
         if self.way == "none":
             return Looked(self._grouped(inputs), log_probs, real)
-        scores = chosen.sum((-2, -1))
-        return Looked(self._grouped(inputs), log_probs, real, answers, scores, self._shares(scores))
+        scores, possible = chosen.sum((-2, -1)), _first_ones(answers) if self.way == "beam" else None
+        return Looked(self._grouped(inputs), log_probs, real, answers, scores, self._shares(scores, possible))
 
     def _gumbel(self, learner: ContinualLearner, members: int, width: int) -> tuple[Tensor | None, int]:
         """What :meth:`lab.population.Population.decode` is to draw with, and how many beams it is to follow."""
@@ -127,3 +127,10 @@ class Looking(nn.Module):
     def _grouped(self, tensor: Tensor) -> Tensor:
         """``[M, B, ...]`` as ``[M, G, k, ...]``."""
         return tensor.unflatten(1, (-1, self.size))
+
+
+def _first_ones(answers: Tensor) -> Tensor:
+    """Which of answers ``[K, M, G, k, P]`` are none of those before: a beam wider than there are answers has some twice."""
+    same = (answers.unsqueeze(1) == answers).flatten(4).all(4)  # [K, K, M, G]
+    earlier = torch.ones(len(answers), len(answers), dtype=torch.bool, device=answers.device).tril(-1)
+    return ~(same & earlier[:, :, None, None]).any(1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lab.rules.checking import Checker, Known, places_of
 from lab.rules.compiled import Axis, Every, Node, folded
 from lab.rules.formula import And, Formula, Quantified
-from lab.rules.language import parse
+from lab.rules.language import parse, problem
 from lab.rules.layout import Layout
 from lab.rules.meaning import Exactly
 from lab.rules.truth import LOGICS as TRUTHS
@@ -58,10 +58,12 @@ class Rule(nn.Module):
         super().__init__()
         self.name, self.over, self.arity, self.layout = name, over, len(of), layout
         self.text = str(says).strip()
-        key = f"{key}.{name}"
-        self.formula = parse(self.text, key, places_of(layout, tuple(of)))
-        known = Known(self.text, key, layout, tuple(of), sets or {}, relations or {})
-        checker = Checker(known, self.formula)
+        known = Known(self.text, f"{key}.{name}", layout, tuple(of), sets or {}, relations or {})
+        try:
+            self.formula = parse(self.text, known.key, places_of(layout, tuple(of)))
+            checker = Checker(known, self.formula)
+        except RecursionError:
+            raise problem(known.key, self.text, None, "parts within parts, too deep to be read") from None
         self.tables, self._depth, self._node = checker.tables, checker.depth, checker.node
         self.looks_at_source = checker.looks_at_source
         self._exact = folded(self._node, self.tables)

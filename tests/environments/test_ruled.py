@@ -48,8 +48,19 @@ def test_what_the_environment_knows_may_be_named_by_every_rule():
         ({"one": {"sayz": "label = yes"}}, "environment.rules.one.sayz: .*says, over"),
         ({"one": {"over": "pairs"}}, "environment.rules.one=.*says"),
         ({"one": {"says": SAME, "over": "triples"}}, "environment.rules.one.over=triples: expected one of single, pairs"),
-        ({"one": {"says": SAME, "over": "pairs", "of": ["ab"]}}, r"environment.rules.one.of=\['ab'\]: expected 2 names"),
+        (
+            {"one": {"says": SAME, "over": "pairs", "of": ["ab"]}},
+            r"environment.rules.one.of=\['ab'\]: expected a list of 2 different",
+        ),
+        ({"one": {"says": SAME, "over": "pairs", "of": ["ab", "ab"]}}, "environment.rules.one.of=.*2 different names"),
+        ({"one": {"says": SAME, "over": "pairs", "of": "ab"}}, "environment.rules.one.of=ab: expected a list"),
+        ({"one": {"says": SAME, "over": ["pairs"]}}, "environment.rules.one.over=.*expected one of single, pairs"),
+        ({"one": {"says": "label in s", "sets": {"s": None}}}, "environment.rules.one.sets.s=None: expected a list"),
+        ({"one": {"says": "label in s", "sets": 5}}, "environment.rules.one.sets=5: expected lists by name"),
+        ({"one": {"says": "r(label)", "relations": {"r": 5}}}, "environment.rules.one.relations.r=5: expected a list"),
         ({"one": "lable = yes"}, "environment.rules.one"),
+        ({"one": "count(i: source[i] = a) <= 10000000"}, r"environment.rules.one: a number of 8 digits.*column 28"),
+        ({"one": "not " * 5000 + "label = yes"}, "environment.rules.one: parts within parts, too deep"),
     ],
 )
 def test_other_rules_are_refused(given, told):

@@ -155,6 +155,10 @@ def test_names_in_columns_have_no_intents(tmp_path):
         ({"by": "intent", "intent_order": ["RateBook"]}, r"intent_order=.*each of GetWeather, PlayMusic, RateBook once"),
         ({"labels": 2}, r"labels=2"),
         ({"earlier": 2}, r"earlier=2"),
+        (
+            {"by": "intent", "scenario": "task", "earlier": 0.5},
+            r"earlier=0\.5: with scenario=task .*expected 0, or scenario=class",
+        ),
         ({"by": "rule", "rules": {"bio": None, "slots": None}}, r"rules=.*at least one rule"),
         ({"rules": {"mine": "tag[i] = O"}}, r"rules\.mine: "),
     ],

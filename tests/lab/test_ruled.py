@@ -124,6 +124,22 @@ def test_so_many_best_answers_are_tried(count, found, f1):
     assert values["constrained_span_f1"].tolist() == pytest.approx([f1, 1])
 
 
+def test_an_answer_that_breaks_nothing_stays_whatever_others_break():
+    """Two members, three strings of one place; class 2 breaks the rule, and 1 is what a beam search finds most probable."""
+    plain = torch.tensor([[2, 2, 2], [2, 0, 0]]).view(2, 3, 1, 1)
+    one = Rule("never", "not out = c", Layout((Output("out", ("a", "b", "c"), sequence=False),), 1))
+    ruled = Ruled.__new__(Ruled)
+    ruled.over, ruled.constrained, ruled.layout = {"single": [one]}, 2, SimpleNamespace(decoded=True, real=one.layout.real)
+    ruled._candidates = lambda asking, inputs, which, logits: (
+        torch.tensor([1, 0]).view(1, 1, 2, 1, 1).expand(2, which.shape[1], 2, 1, 1),
+        torch.ones(2, which.shape[1], 2, dtype=torch.bool),
+    )
+    broken, inputs = (plain == 2).flatten(2).any(2), torch.ones(2, 3, 1, 1, dtype=torch.int64)
+    answers, found = ruled._constrained(None, plain, inputs, broken | True, [one], broken, None)
+    assert answers.flatten(1).tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert found.all()
+
+
 def test_answers_that_cannot_be_given_are_not_found():
     """Every tag but I-a is impossible in the only place that counts: no sequence keeps the rule."""
     only = said([0, 4, 2, 2, 2, 2], *[[1, 2, 2, 2, 2, 2]] * 3)

@@ -9,9 +9,12 @@ from torch import nn
 from lab.errors import UserError
 from lab.optimizers import SGD
 from lab.protocols import Data, Examples, Groups, Layout, Looking, Output, Phase, Rule, Stream, Task, phase_per_task, uniform
+from lab.rules.looking import _first_ones
 from lab.stream import Budget
+from lab.testing import Subject
 from lab.testing.miniature import fit, small_learner
 from lab.testing.ruled import Phrases, Speller, Spelling, phrase_network
+from lab.testing.strategy import keeps_members_apart, survives_a_resume
 from strategies.constrained import Constrained
 
 COLOURS = Layout((Output("colour", ("red", "green", "blue"), sequence=False),), 1)
@@ -240,12 +243,42 @@ def test_a_member_without_rules_or_groups_is_left_alone(integrate):
     assert learner.strategies[0].diagnostics()["violation"][1].isnan()
 
 
+@pytest.mark.parametrize("company", [0, 2])
+def test_what_a_rule_is_imposed_on_is_a_members_own_whatever_its_company(company):
+    """Members of even seeds have sentences of their own for rules, the others' rules are imposed on their batches."""
+    environment = Phrases(rules=("bio",))
+    whole = environment.stream
+
+    def stream(seed):
+        made = whole(seed)
+        own = [{} if seed % 2 else {"single": task.train[:4].unsqueeze(1)} for task in made.tasks]
+        tasks = tuple(Task(**{**vars(task), "groups": of}) for task, of in zip(made.tasks, own, strict=True))
+        return Stream(tasks, made.phases, "domain", 7, rules=made.rules)
+
+    environment.stream, ends = stream, []
+    for seeds in ([1], [1, company]):
+        strategy = Constrained(explore="none", loss="soft", strength=10.0)
+        budget = Budget(8, steps=3)
+        learner = small_learner(seeds, phrase_network, (strategy,), environment=environment, budget=budget)
+        fit(learner)
+        assert strategy.diagnostics()["violation"][: len(seeds)].isfinite().all()
+        ends.append({name: leaf[0].detach() for name, leaf in learner.population.leaves.items()})
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_rules_that_no_task_imposes_are_refused():
     made = Phrases()
     stream = made.stream(0)
     never = tuple(Task(**{**vars(task), "rules": ("agree",)}) for task in stream.tasks)
     with pytest.raises(UserError, match=r"rules=bio: the environment imposes none"):
         Constrained(rules=["bio"]).check(Stream(never, stream.phases, "domain", 7, rules=stream.rules), made.data)
+
+
+def test_moving_multipliers_survive_a_resume_and_keep_members_apart():
+    subject = Subject.of("strategy=constrained", "strategy.constrained.integrate=lagrangian", "strategy.constrained.step=0.3")
+    survives_a_resume(subject)
+    keeps_members_apart(subject)
 
 
 # --- what rules are imposed on ----------------------------------------------------------------------------------------
@@ -310,6 +343,11 @@ def test_decoded_answers_are_as_probable_as_the_network_says_place_after_place()
     assert ((other.log_probs.argmax(-1) == other.answers) | ~other.real).all()
 
 
+def test_a_beam_wider_than_there_are_answers_counts_each_once():
+    answers = torch.tensor([[0, 1], [2, 2], [0, 1], [2, 1]]).view(4, 1, 1, 1, 2)
+    assert _first_ones(answers).flatten().tolist() == [True, True, False, True]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -335,7 +373,7 @@ def test_what_means_nothing_is_refused(options, message):
     [
         (Spelling, {"explore": "topk"}, "expected beam"),
         (Phrases, {"explore": "beam"}, "topk finds"),
-        (Phrases, {"explore": "all"}, r"3.91e\+07 answers; expected at most 4096"),
+        (Phrases, {"explore": "all"}, r"39062500 answers; expected at most 4096"),
         (Phrases, {"rules": ["bia"]}, "rules=bia: expected one of bio, agree"),
     ],
 )

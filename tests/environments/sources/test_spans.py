@@ -125,6 +125,16 @@ def test_a_predicate_is_marked_and_has_its_own_roles(tmp_path):
     assert data.layout.real(data.test.inputs).tolist() == [[True, True, False, False, False]]
 
 
+def test_what_one_sentence_makes_is_not_dealt_out_and_its_predicates_are_seen(tmp_path):
+    first, _, last = ROLES.strip().split("\n\n")
+    (tmp_path / "roles.txt").write_text(f"{last}\n\n{first}\n")
+    options = {"predicate": 2, "tags": 3, "comments": "#", "least": 1}
+    data = conll(str(tmp_path / "roles.txt"), **options, test=0.3)
+    assert (len(data.train), len(data.test)) == (1, 2)
+    with pytest.raises(UserError, match=r"source\.length=4, and `slept` is word 5: expected as many words as"):
+        conll(str(tmp_path / "roles.txt"), **options, length=4)
+
+
 @pytest.mark.parametrize("wrong", [["(A*", "(B*)", "*)"], ["(A*", "*"], ["*)"], ["(A(B*))"], ["A*"], ["*))"]])
 def test_brackets_that_are_no_spans(wrong):
     with pytest.raises(ValueError, match=r"bracket|begun|end"):

@@ -76,3 +76,15 @@ def test_labels_of_what_ends_itself():
     data = Data("d", Examples(inputs, targets), Examples(inputs, targets), 4, "", layout=TOLD)
     given = rules(TOLD, counts="count(i: out[i] = a) = 3 * count(j: source[j] = a and source[j+1] = z)")
     assert violations_by_labels(given, data, torch.arange(3)) == {"counts": (1, 2)}
+
+
+def test_where_inputs_may_be_of_any_length_rules_that_look_at_them_are_not_refused():
+    told = Layout(NLI.outputs, 1, ("", "no", "yes"))
+    either = [
+        Rule(name, f"count(i: source[i] = no) >= 2 or {label}", told)
+        for name, label in (("one", "label = neutral"), ("other", "not label = neutral"))
+    ]
+    assert unsatisfiable(either, told) == (
+        None,
+        "inputs are of any length: whether one, other can be kept together is not tried",
+    )
