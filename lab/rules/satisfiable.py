@@ -29,9 +29,9 @@ def unsatisfiable(rules: Sequence[Rule], layout: Layout) -> tuple[list[str] | No
     """The names of a smallest set of rules that no answer keeps together (one name: a rule that is never true); none of them if
     some answer keeps all; None where that cannot be told, and in words why.
 
-    All answers are tried, of the shortest sequences first (and all inputs, if a rule looks at them), up to
-    :data:`~lab.rules.exploring.ENOUGH`. The members of a group are as long as each other; rules over single examples hold for
-    each of them.
+    All answers are tried, of the shortest sequences first (and all inputs, if a rule looks at them and they are as long as the
+    answers), up to :data:`~lab.rules.exploring.ENOUGH`. The members of a group are as long as each other; rules over single
+    examples hold for each of them.
     """
     reason = ""
     for kind in dict.fromkeys(rule.over for rule in rules):
@@ -51,10 +51,8 @@ def _kept_together(rules: list[Rule], members: int, layout: Layout) -> tuple[set
     seen: set[int] = set()
     budget, sourced = ENOUGH, any(rule.looks_at_source for rule in rules)
     if sourced and not layout.decoded and layout.places == _fewest(layout):
-        return (
-            seen,
-            f"inputs are of any length: whether {', '.join(rule.name for rule in rules)} can be kept together is not tried",
-        )
+        names = ", ".join(rule.name for rule in rules)
+        return seen, f"inputs are of any length: whether {names} can be kept together is not tried"
     for shape in _shapes(layout, sourced):
         size = shape.size**members
         budget -= size
