@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LEAST = 2
 """Values of each choice."""
 
+NOT_SET = "-"
+"""The value of a choice that a cell has not."""
+
 
 @dataclass(frozen=True)
 class Crossed:
@@ -36,6 +39,20 @@ class Crossed:
         """The line that a cell is in; the first line for one that is in none."""
         return next((line for (line, _), own in self.names.items() if own == name), self.lines[0])
 
+    def title_of(self, line: str) -> str:
+        """What a line is called: ``order=ascending``; where some have no such setting, the words that only the names of its
+        cells have in common, if there are any."""
+        if NOT_SET in self.lines:
+            words = {other: self._common_words(other) for other in self.lines}
+            own = [word for word in words[line] if all(word not in words[other] for other in self.lines if other != line)]
+            if own:
+                return " ".join(own)
+        return f"{self.across} {line}" if " " in line else f"{self.across}={line}"
+
+    def _common_words(self, line: str) -> list[str]:
+        first, *rest = [name.split("_") for (own, _), name in self.names.items() if own == line]
+        return [word for word in first if all(word in other for other in rest)]
+
 
 def crossed(cells: list[Cell]) -> Crossed | None:
     """The two choices that an environment's cells cross, once each, the same in every environment; None where they do not.
@@ -49,7 +66,7 @@ def crossed(cells: list[Cell]) -> Crossed | None:
 
 def _crossed(group: list[Cell]) -> Crossed | None:
     settings = [cell.settings.method for cell in group]
-    values = {key: [own.get(key, "-") for own in settings] for key in {key: None for own in settings for key in own}}
+    values = {key: [own.get(key, NOT_SET) for own in settings] for key in {key: None for own in settings for key in own}}
     differing = {key: own for key, own in values.items() if len(set(own)) > 1}
     finest = sorted(differing, key=lambda key: -len(set(differing[key])))
     choices = [key for place, key in enumerate(finest) if not any(_decides(values[k], values[key]) for k in finest[:place])]
@@ -85,7 +102,7 @@ def crossing(comparison: Comparison, cells: list[Cell], metric: str, choices: Cr
         right.axhline(0, color="black", linewidth=0.8, zorder=0)
         left.set_title(wrapped(group[0].environment, 50), loc="left")
         left.set_ylabel(metric.replace("_", " "))
-        right.set_ylabel(f"{metric.replace('_', ' ')}: difference\nto {wrapped(_named(choices.across, base), 30)}")
+        right.set_ylabel(f"{metric.replace('_', ' ')}: difference\nto {wrapped(choices.title_of(base), 30)}")
     legend(figure, PAGE)
     return figure
 
@@ -105,7 +122,7 @@ def _lines(axes: Axes, found: dict[tuple[str, str], Estimate], choices: Crossed)
         where, middle = [place + shift for place, _ in known], [one.mean for _, one in known]
         reach = list(zip(*(_reach(one) for _, one in known), strict=True))
         style = {"capsize": 2, "linewidth": 1, "elinewidth": 1, "markersize": 3.5} | look(number)
-        axes.errorbar(where, middle, reach, label=_named(choices.across, line), **style)
+        axes.errorbar(where, middle, reach, label=choices.title_of(line), **style)
     axes.set_xticks(range(len(ticks)), [wrapped(tick, max(6, 48 // len(ticks))) for tick in ticks])
     axes.set_xlim(-0.4, len(ticks) - 0.6)
     axes.set_xlabel(label)
@@ -115,11 +132,6 @@ def _lines(axes: Axes, found: dict[tuple[str, str], Estimate], choices: Crossed)
 def _reach(found: Estimate) -> tuple[float, float]:
     """Of the interval, below and above the mean; of one seed there is none."""
     return (max(0.0, found.mean - found.low), max(0.0, found.high - found.mean)) if found.n > 1 else (0.0, 0.0)
-
-
-def _named(key: str, value: str) -> str:
-    """``order=ascending``; what is in words already as ``averaging sma over=task``."""
-    return f"{key} {value}" if " " in value else f"{key}={value}"
 
 
 def _ticks(choices: Crossed) -> tuple[str, list[str]]:

@@ -92,9 +92,9 @@ def stream_name(config: dict[str, Any]) -> str:
         kind += f" {_kind(environment)}"
     data = environment.get("source") or environment.get("benchmark") or ""
     name = (data if isinstance(data, str) else data.get("_target_", "")).rsplit(".", 1)[-1]
-    count = environment.get("tasks", "?")
-    parts = [f"{kind} {name}" + (f" x{count}" if count is not None else ""), str(environment.get("scenario") or "")]
-    return " · ".join(filter(None, parts))
+    count = environment.get("tasks")
+    words = [kind, name, "" if count is None else f"x{count}"]
+    return " · ".join(filter(None, [" ".join(filter(None, words)), str(environment.get("scenario") or "")]))
 
 
 def _kind(environment: dict[str, Any]) -> str:

@@ -247,6 +247,20 @@ def test_what_one_choice_makes_of_another_is_drawn_seed_by_seed():
     np.testing.assert_allclose(ends, np.stack([np.mean(gaps, 1) - reach, np.mean(gaps, 1) + reach], 1))
 
 
+def test_lines_without_the_setting_that_tells_them_apart_are_called_by_their_cells_names():
+    """Plain training has no rules to set: "strategy.constrained.rules=-" would tell a reader nothing."""
+    rules, labels = {"none": "-", "bio": "['bio']", "rules": "null"}, ("0.01", "0.1")
+    cells = []
+    for name, share in itertools.product(rules, labels):
+        settings = {"strategy.constrained.rules": rules[name], "environment.labels": share}
+        made = cell(f"{name}_{share}", "x", seeds=4)
+        cells.append(replace(made, settings=Settings({}, settings, {}, "")))
+    choices = crossed(cells)
+    assert [choices.title_of(line) for line in choices.lines] == ["none", "bio", "rules"]
+    alike = [replace(made, name=f"c_{number}") for number, made in enumerate(cells)]
+    assert crossed(alike).title_of("-") == "strategy.constrained.rules=-", "names that say nothing are of no use"
+
+
 def test_two_choices_are_among_the_figures_that_are_written():
     cells = two_choices()
     with mock.patch("lab.report.comparing.write", lambda figure, path, dots: [path]):  # drawing is quick, writing is not
