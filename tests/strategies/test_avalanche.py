@@ -240,7 +240,7 @@ def test_killed_inside_a_member_it_repeats_that_one_alone(tmp_path):
 
 def test_its_results_and_its_name(tmp_path):
     results = load(trained(Subject.of(*SMALL, *words_of("EWC")), tmp_path))
-    assert cell_name(results.config) == "avalanche EWC · miniature  x? · class"
+    assert cell_name(results.config) == "avalanche EWC · miniature · class"
     assert results.cost["state_bytes"] is None
     assert results.cost["passes"]["forward"] > results.cost["samples"][0]  # the Fisher information's
     assert results.provenance["versions"]["avalanche-lib"].startswith("0.6")
