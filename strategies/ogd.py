@@ -126,7 +126,7 @@ def orthonormal(rows, directions):
     for again in (False, True):
         rows = without(rows, directions)
         for i in range(rows.shape[1]):
-            row = without(rows[:, i : i + 1], rows[:, :i])
+            row = without(without(rows[:, i : i + 1], rows[:, :i]), rows[:, :i])  # what little is left once may be rounding
             length = row.norm(dim=2)
             new = length > (0.5 if again else least[:, i : i + 1])
             rows[:, i : i + 1] = torch.where(new, 1 / length, 0).unsqueeze(2) * torch.where(new.unsqueeze(2), row, 0)
