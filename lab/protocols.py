@@ -121,6 +121,9 @@ class Phase:
     """Keep the order of ``examples`` instead of shuffling it from the member's seed."""
     effort: float = 1.0
     """How many tasks' worth of steps this phase has, where the budget is ``steps`` (a joint phase has one for each)."""
+    fresh: bool = False
+    """Whether the weights begin anew here, from the member's seed, and the optimiser with them; what strategies keep stays.
+    It is done before ``begin_task``."""
 
 
 View = Callable[[Tensor, Tensor, Tensor], Tensor]
