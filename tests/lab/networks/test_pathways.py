@@ -93,6 +93,7 @@ def test_the_largest_of_each_row_are_kept():
     kept = sparse(mask, 2).exp()
     torch.testing.assert_close(kept[0, 0], torch.tensor([0.0, 0.4, 0.0, 0.3]), rtol=1e-4, atol=1e-4)
     assert (kept[0, 1] > 0).all(), "equal ones are kept together"
+    assert torch.equal(sparse(mask * (1 + 1e-7 * torch.randn(4)), 2) > -torch.inf, kept > 0), "whatever their last digits"
     torch.testing.assert_close(sparse(mask, 4).exp(), mask, rtol=1e-4, atol=1e-4)
     rows = torch.rand(5, 7, 7, generator=torch.Generator().manual_seed(0))
     assert ((sparse(rows, 3) > -torch.inf).sum(2) == 3).all()

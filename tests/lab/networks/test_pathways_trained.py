@@ -19,7 +19,7 @@ NETWORK = partial(Pathways, (LENGTH,), 2, width=16, depth=2, heads=2, slots=4, k
 
 
 class Pairs:
-    """Sequences that have 1 2 3 somewhere or 3 2 1; the second task has 4 5 6 and 6 5 4. Members' tasks differ in length."""
+    """Sequences that have 1 1 2 somewhere or 3 3 4; the second task has 5 5 6 and 6 6 7. Members' tasks differ in length."""
 
     def __init__(self, samples=64, uneven=True):
         self.samples, self.uneven = samples, uneven
@@ -29,7 +29,7 @@ class Pairs:
         draw = generator(number, "pairs")
         inputs = torch.randint(0, TOKENS, (2 * self.samples, LENGTH), generator=draw)
         targets, places = (torch.randint(0, most, (2 * self.samples,), generator=draw) for most in (2, LENGTH - 2))
-        motifs = torch.tensor([[[1, 2, 3], [3, 2, 1]], [[4, 5, 6], [6, 5, 4]]])
+        motifs = torch.tensor([[[1, 1, 2], [3, 3, 4]], [[5, 5, 6], [6, 6, 7]]])
         for row, (label, place) in enumerate(zip(targets.tolist(), places.tolist(), strict=True)):
             inputs[row, place : place + 3] = motifs[row // self.samples, label]
         return Examples(inputs, targets)
@@ -42,9 +42,9 @@ class Pairs:
         return Stream(tasks, phase_per_task(tasks), "domain", 2)
 
 
-def learner(seeds, stack=True, budget=None, **options):
+def learner(seeds, stack=True, budget=None, dtype=torch.float32, **options):
     make = partial(NETWORK, **options)
-    return small_learner(seeds, make, (), partial(AdamW, lr=3e-3), Pairs(), budget or Budget(8), stack)
+    return small_learner(seeds, make, (), partial(AdamW, lr=3e-3), Pairs(), budget or Budget(8), stack, dtype)
 
 
 def test_progress_runs_from_0_over_each_members_own_phase_and_stays():
@@ -64,7 +64,7 @@ def test_progress_runs_from_0_over_each_members_own_phase_and_stays():
     assert torch.equal(one.population._buffers["progress"], seen[-1]), "as in the last step that each took"
 
 
-@pytest.mark.parametrize("until", [1, 3, 5])
+@pytest.mark.parametrize("until", [1, 3])
 def test_killed_it_goes_on_to_the_same_bits(until):
     whole, stopped, resumed = (learner([3, 5]) for _ in range(3))
     fit(whole)
@@ -78,11 +78,13 @@ def test_killed_it_goes_on_to_the_same_bits(until):
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
 def test_a_member_goes_where_it_goes_alone(coordinates):
-    together, alone = learner([3, 5, 9], coordinates=coordinates), learner([5], stack=False, coordinates=coordinates)
+    """In double precision: AdamW makes a step of what rounding leaves of a gradient of 0."""
+    options = {"coordinates": coordinates, "dtype": torch.float64}
+    together, alone = learner([3, 5, 9], **options), learner([5], stack=False, **options)
     for each in (together, alone):
         fit(each)
     for name, value in alone.population.state_dict().items():
-        torch.testing.assert_close(together.population.state_dict()[name][1], value[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.population.state_dict()[name][1], value[0], rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
@@ -107,7 +109,7 @@ def test_blocks_may_be_cut_anywhere():
 
 def test_it_learns():
     network = partial(NETWORK, depth=1, dropout=0.0)
-    one = small_learner([3, 5], network, (), partial(AdamW, lr=3e-3), Pairs(400, uneven=False), Budget(32, steps=250))
+    one = small_learner([3, 5], network, (), partial(AdamW, lr=1e-2), Pairs(400, uneven=False), Budget(32, steps=100))
     fit(one)
-    accuracy = one.evaluation.accuracy[:, -1, -1]
-    assert (accuracy > 0.8).all(), accuracy
+    assert (one.evaluation.accuracy[:, 1, 0] > 0.7).all()
+    assert (one.evaluation.accuracy[:, 2, 1] > 0.7).all()
