@@ -209,6 +209,7 @@ class ContinualLearner(Services, LightningModule):
             self.passes[direction] += width
         before = self.population.snapshot() if work.active is not None else None
         self.population.tick(work.active)
+        self.population.note_progress(work.progress)
         logits = self.logits(batch.inputs, batch.tasks)
         self.activations = self.population.activations
         if before is not None:
