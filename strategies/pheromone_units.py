@@ -117,8 +117,8 @@ def _layer(path: str, units: int, slots: int) -> Layer:
 def _require_chain(holds: bool) -> None:
     if not holds:
         raise UserError(
-            "network: strategy.pheromone lays its fields between groups of units, where linear layers or convolutions take turns "
-            "with activation modules, or between the slots of a network that has slots; expected network=mlp, cnn or pathways"
+            "network: strategy.pheromone lays its fields between groups of units, where linear layers or convolutions take "
+            "turns with activation modules, or between the slots of a network that has them; expected mlp, cnn or pathways"
         )
 
 
