@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lab.protocols import UserError, invalid
+from lab.protocols import invalid
 
 PARTS = ("routing", "grouper_1", "grouper_2", "fast.project", "fast.out")
 """Submodules of a layer whose outputs are looked at."""
