@@ -146,10 +146,13 @@ class ContinualLearner(Services, LightningModule):
         self._with = self._hooked()
 
     def begin(self, phase: int) -> None:
+        begun = self.course.phases[phase]
         self.averaging.begin()
-        if self.course.phases[phase].announced:
-            if self.reset_optimizer:
-                self.optimizer.reset()
+        if begun.fresh:
+            self.population.load(self.population.fresh("phase", phase))
+        if begun.fresh or (begun.announced and self.reset_optimizer):
+            self.optimizer.reset()
+        if begun.announced:
             for strategy in self.strategies:
                 strategy.begin_task(self, phase)
 

@@ -53,6 +53,8 @@ class Examples:
     """float ``[N]``: how good each example is, for curricula; higher is better."""
     genre: Tensor | None = None
     """int64 ``[N]``: which of :attr:`Data.genres` each example is of; -1 for none."""
+    marks: Tensor | None = None
+    """int64 ``[N, L]``: which of the parts that were planted in it each place of a sequence belongs to; -1 for none."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -121,6 +123,9 @@ class Phase:
     """Keep the order of ``examples`` instead of shuffling it from the member's seed."""
     effort: float = 1.0
     """How many tasks' worth of steps this phase has, where the budget is ``steps`` (a joint phase has one for each)."""
+    fresh: bool = False
+    """Whether the weights begin anew here, from the member's seed, and the optimiser with them; what strategies keep stays.
+    It is done before ``begin_task``."""
 
 
 View = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -150,6 +155,8 @@ class Stream:
     """What is known of the outputs: measured after every task, on every task; imposed by strategies that do so."""
     one_pass: bool = False
     """Whether the order of its phases is the point; asks for one pass over the data, as ``prequential`` does."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What is known of this member's stream, by name: kept in the results as diagnostics of the environment."""
 
 
 def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:
