@@ -34,6 +34,7 @@ IN_SETUP = {
     "gpm": (tuple(SENTENCES), "linear layers and of convolutions"),
     "continual_backprop": (tuple(SENTENCES), "perceptrons|no activation modules"),
     "xdg": (tuple(SENTENCES), "gates layers of hidden units"),
+    "pheromone": (tuple(SENTENCES), "lays its fields between groups of units"),
     "ewc": (("slots", "transduction"), "expected another estimator"),
 }
 """Strategies that cannot take these networks, or several labels an example, and say so when they are set up."""
