@@ -1,4 +1,4 @@
-"""What becomes of pheromone fields when the weights are reset (Basu 2026), and fields of other runs; on the host, between phases.
+"""What becomes of pheromone fields when weights are reset (Basu 2026), and fields of other runs: on the host, between phases.
 
     keep      the field stays (warm)
     reset     it is cold again
