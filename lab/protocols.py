@@ -20,13 +20,14 @@ from lab.lags import Law, apportion, law
 from lab.memory import Balanced, Reservoir, require_room
 from lab.rules import LOGICS, WAYS, Groups, Layout, Looking, Output, Rule, unsatisfiable, violations_by_labels
 from lab.seeding import derive, generator, integers, uniform
+from lab.tracing import INTO
 
 if TYPE_CHECKING:
     from lab.learner import ContinualLearner
     from lab.member import Member
 
 __all__ = [
-    "FISHER_ESTIMATORS", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
+    "FISHER_ESTIMATORS", "INTO", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
     "Law", "Layout", "Looking", "Output", "Phase", "Reservoir", "Rule", "Steps", "Strategy", "Stream", "Task",
     "UserError", "View", "apportion", "derive", "flatten", "fraction", "generator", "integers", "invalid", "law",
     "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten",
@@ -206,6 +207,10 @@ class Method:
         ``size`` of a number in bytes."""
         return None
 
+    def contents(self) -> dict[str, str]:
+        """Of options that name files, by the option, hashes of what is in them: in a cell they stand for the names."""
+        return {}
+
     def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
         """Change what a member will be trained on, before training (joint training, held out samples). ``seed``: the stream's.
         Of all strategies one may have it."""
@@ -284,6 +289,11 @@ class Strategy(Method, nn.Module):
 
     def diagnostics(self) -> dict[str, Tensor]:
         """What is worth knowing of how it worked, at the end of a run: named figures, each ``[M]``; NaN is undefined."""
+        return {}
+
+    def recorded(self) -> dict[str, Tensor]:
+        """What is worth seeing over time: named tensors ``[M, ...]``, of the same names and shapes at any time, kept at every
+        point of the curves and every task end in `recorded.npz`."""
         return {}
 
     def state_bytes(self) -> int:
