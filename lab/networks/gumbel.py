@@ -36,6 +36,7 @@ class GumbelNoise(nn.Module):
         if not self.training or self.scale == 0:
             return logits
         draws = uniform(self.key ^ self._salt, self.clock, logits.numel()).view(logits.shape).clamp(min=LEAST)
+        draws = draws.to(torch.promote_types(logits.dtype, torch.float32))
         return logits - self.scale * (-draws.log()).log().to(logits.dtype)
 
     def extra_repr(self) -> str:

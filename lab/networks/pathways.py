@@ -34,6 +34,8 @@ from lab.networks.transformer import drop
 from lab.rules import Layout
 
 EPSILON = 1e-6
+ALIKE = 1e-5
+"""Parts of themselves by which equal numbers may differ."""
 COLD = 1.05
 """What the field is at first: halfway between the source's least and largest value, .1 and 2."""
 
@@ -213,7 +215,8 @@ class Gate(nn.Module):
 
 
 def sparse(mask_BNN: Tensor, kept: int) -> Tensor:
-    """log(M + eps) where M is among the ``kept`` largest of its row, minus infinity elsewhere; equal ones are kept together.
+    """log(M + eps) where M is among the ``kept`` largest of its row, minus infinity elsewhere; equal ones are kept together,
+    whatever their last digits: where nothing is supported all of a row are, and roundings would choose.
 
     >>> sparse(torch.tensor([[[0.5, 0.2, 0.3]]]), 2).exp()
     tensor([[[0.5000, 0.0000, 0.3000]]])
@@ -221,5 +224,5 @@ def sparse(mask_BNN: Tensor, kept: int) -> Tensor:
     scores = (mask_BNN + EPSILON).log()
     if kept == mask_BNN.shape[2]:
         return scores
-    least = mask_BNN.detach().topk(kept, 2).values[..., -1:]
+    least = mask_BNN.detach().topk(kept, 2).values[..., -1:] * (1 - ALIKE)
     return scores.masked_fill(mask_BNN < least, -torch.inf)

@@ -23,6 +23,8 @@ class SequenceTransformer(nn.Module):
     As :class:`lab.networks.Transformer` in blocks, positions and initial weights, but every token sees all others.
     """
 
+    called = "sequence_transformer"
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -41,7 +43,7 @@ class SequenceTransformer(nn.Module):
         Raises :class:`~lab.errors.UserError` for inputs that are no sequences, and for an option that is out of range.
         """
         super().__init__()
-        tokens = sequence_options("sequence_transformer", shape, width, depth, heads, vocabulary, layout)
+        tokens = sequence_options(self.called, shape, width, depth, heads, vocabulary, layout)
         hidden = 4 * width if hidden is None else whole("network.hidden", hidden, 1)
         self.positioned = Positioned(tokens, shape[0], width, dropout)
         self.blocks = nn.ModuleList(
@@ -68,6 +70,8 @@ class SequenceTransformer(nn.Module):
 class RandomSparse(SequenceTransformer):
     """A :class:`SequenceTransformer` whose tokens see themselves and ``kept`` - 1 others, drawn once for each layer with the
     initial weights."""
+
+    called = "random_sparse"
 
     def __init__(self, shape: tuple[int, ...], outputs: int, kept: int = 32, **options):
         self.kept = whole("network.kept", kept, 1)
