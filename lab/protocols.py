@@ -53,6 +53,8 @@ class Examples:
     """float ``[N]``: how good each example is, for curricula; higher is better."""
     genre: Tensor | None = None
     """int64 ``[N]``: which of :attr:`Data.genres` each example is of; -1 for none."""
+    marks: Tensor | None = None
+    """int64 ``[N, L]``: which of the parts that were planted in it each place of a sequence belongs to; -1 for none."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -153,6 +155,8 @@ class Stream:
     """What is known of the outputs: measured after every task, on every task; imposed by strategies that do so."""
     one_pass: bool = False
     """Whether the order of its phases is the point; asks for one pass over the data, as ``prequential`` does."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What is known of this member's stream, by name: kept in the results as diagnostics of the environment."""
 
 
 def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:

@@ -45,7 +45,8 @@ class Results:
     accuracy: np.ndarray
     """``[M, T + 1, T]``: after each task (row 0: before training), on each task."""
     curves: dict[str, Any] | None
-    """``steps`` ``[E]``, ``task`` ``[E]`` (tasks begun by then, 0 before training) and ``accuracy`` ``[M, E, T]``; or None."""
+    """``steps`` ``[E]``, ``task`` ``[E]`` (tasks begun by then, 0 before training) and ``accuracy`` ``[M, E, T]``; or None.
+    Where weights began anew, ``fresh``: the tasks, from 0, whose phases began with it."""
     diverged: list[int | None]
     """The step at which each member's loss stopped being finite."""
     cost: dict[str, Any]

@@ -54,8 +54,9 @@ def anytime_accuracy(curves: Array, tasks: Array) -> Array:
 
 def min_accuracy(curves: Array, tasks: Array) -> Array:
     """``mean_{j<T} min`` of the accuracy on task j over the evaluations after it (De Lange et al. 2023): ``[M]``."""
-    total = curves.shape[2]
-    lowest = [curves[:, np.asarray(tasks) > j + 1, j].min(1) for j in range(total - 1)]
+    tasks, total = np.asarray(tasks), curves.shape[2]
+    ended = [tasks[tasks > j].min() for j in range(total - 1)]  # together with others, where several are trained at once
+    lowest = [curves[:, tasks > end, j].min(1) for j, end in enumerate(ended)]
     return np.mean(lowest, 0)
 
 
