@@ -86,8 +86,8 @@ def budget(sweep: Sweep, space: Space) -> int:
 
 
 class OwnSeed(BaseSampler):
-    """A sampler that is made anew for each trial, from a seed of the trial's own: what is suggested follows from the trials that
-    there are, however often a command was stopped and however many workers ask."""
+    """A sampler that is made anew for each trial, from a seed of the trial's own: what is suggested follows from the trials
+    that there are, however often a command was stopped and however many workers ask."""
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int):
         self.make, self.seed = make, seed
