@@ -1,0 +1,1 @@
+"""Sweeps: hyperparameters asked of Optuna, trained as populations, chosen by an honest protocol."""
