@@ -1,8 +1,8 @@
 """Which worker does what: a piece of work is claimed by exactly one, and taken up by another when its worker is gone.
 
 Claims are trials of a study of their own, `<sweep>.claims`, in the sweep's storage: the one thing that every Optuna storage
-does for exactly one of several at once is to number new trials. Whoever wants a piece of work that is free makes a trial that names
-it and the claim that it would follow; of several that would follow the same one, the lowest number has it.
+does for exactly one of several at once is to number new trials. Whoever wants a piece of work that is free makes a trial that
+names it and the claim that it would follow; of several that would follow the same one, the lowest number has it.
 
 A worker is gone when the lock that it holds beside its claim is free (the system frees it with the process, so on one machine
 nobody waits), or, seen from another machine, when its claim has given no sign of life for :data:`GRACE` seconds of the

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, ProgrammingError, SQLAlchemyError
 
 from lab.errors import UserError, invalid
 from lab.sweep.patient import Patient, not_answering
@@ -59,11 +61,8 @@ def _journal(home: Path) -> BaseStorage:
 
 def _database(url: str) -> BaseStorage:
     parsed = _parsed(url)
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "postgresql":
-        options["connect_args"] = NOTICED
     try:
-        return get_storage(RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=options))
+        return get_storage(_with_tables(parsed))
     except (NoSuchModuleError, ImportError) as error:
         told = "; the extra `postgresql` has it" if "psycopg" in str(error) else ""
         raise UserError(f"--storage {in_words(url, Path())}: its driver is missing ({error}){told}") from None
@@ -71,6 +70,20 @@ def _database(url: str) -> BaseStorage:
         raise UserError(f"--storage {in_words(url, Path())}: {not_answering(error)}") from None
     except RuntimeError as error:  # tables of another version of Optuna
         raise UserError(f"--storage {in_words(url, Path())}: {error}") from None
+
+
+def _with_tables(url: URL, tries: int = 5) -> RDBStorage:
+    """The database with Optuna's tables. Of workers that all begin at once with an empty one, some find them half made."""
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.get_backend_name() == "postgresql":
+        options["connect_args"] = NOTICED
+    try:
+        return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+    except (IntegrityError, ProgrammingError):
+        if tries == 1:
+            raise
+    time.sleep(random.uniform(0.2, 1.0))
+    return _with_tables(url, tries - 1)
 
 
 def _parsed(url: str) -> URL:

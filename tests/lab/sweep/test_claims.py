@@ -111,20 +111,31 @@ def test_silence_while_the_storage_was_away_is_no_sign(tmp_path, monkeypatch):
 
 
 def test_of_many_machines_that_want_the_same_one_has_it(tmp_path):
-    """Each with a folder of its own, so that no lock of the system decides."""
+    one_has_it(None, tmp_path)
+
+
+def one_has_it(url, home):
+    """Six workers want the same twelve pieces of work, each with a folder of its own, so that no lock of the system decides."""
     keys = [f"k{number}" for number in range(12)]
     children = []
     for name in range(6):
         if not (child := os.fork()):
-            module._boot = lambda name=name: f"machine-{name}"
-            claims = Claims(open_storage(None, tmp_path), "s", tmp_path / str(name))
-            for key in keys:
-                with claims.of(key) as claim:
-                    if claim:
-                        with (tmp_path / "did").open("a") as file:
-                            file.write(f"{key}\n")
-                        claim.done()
-            os._exit(0)
+            status = 1
+            try:
+                module._boot = lambda name=name: f"machine-{name}"
+                _try_all(Claims(open_storage(url, home), "s", home / str(name)), keys, home / "did")
+                status = 0
+            finally:
+                os._exit(status)
         children.append(child)
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
-    assert Counter((tmp_path / "did").read_text().split()) == dict.fromkeys(keys, 1)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+    assert Counter((home / "did").read_text().split()) == dict.fromkeys(keys, 1)
+
+
+def _try_all(claims, keys, did):
+    for key in keys:
+        with claims.of(key) as claim:
+            if claim:
+                with did.open("a") as file:
+                    file.write(f"{key}\n")
+                claim.done()
