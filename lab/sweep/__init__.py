@@ -1,1 +1,2 @@
-"""Sweeps: hyperparameters asked of Optuna, trained as populations, chosen by an honest protocol."""
+"""Settings chosen by Optuna on tuning streams, trials and seeds as one population, and tried on fresh ones. The only importer of
+Optuna."""
