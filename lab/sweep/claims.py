@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import os
 import platform
-import socket
 import threading
 import time
 import uuid
@@ -63,7 +62,6 @@ class Claims:
 
     def __init__(self, storage: Patient, sweep: str, folder: Path, beat: float = BEAT, grace: float = GRACE):
         self.storage, self.folder, self.beat, self.grace = storage, folder, beat, grace
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of this study too
         self.study = optuna.create_study(study_name=f"{sweep}.claims", storage=storage, load_if_exists=True)
         self._heard: dict[int, tuple[int, float]] = {}
         """By the number of a claim: its last sign of life, and when it was first seen here."""
@@ -99,7 +97,7 @@ class Claims:
             return None
         after = chain[-1].number if chain else FIRST
         lock = self._lock(key)
-        with self.storage.born_with(key=key, after=after, worker=worker(), lock=lock):
+        with self.storage.born_with(key=key, after=after, worker=worker(), devices=devices(), lock=lock):
             own = self.study.ask()
         *before, last = _chain(self.study.get_trials(deepcopy=False), key)
         if last.number != own.number:  # another one was faster
@@ -148,9 +146,13 @@ class Claims:
 
 
 def worker() -> str:
-    """This worker, and the devices that it was given."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return f"{socket.gethostname()}:{os.getpid()}" + (f", CUDA_VISIBLE_DEVICES={given}" if given is not None else "")
+    """This process, for others on the same storage."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def devices() -> str:
+    """Which of the machine's devices this process may use, as Slurm, Ray or the user gave them to it."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 
 
 def _chain(claims: list[FrozenTrial], key: str) -> list[FrozenTrial]:

@@ -33,7 +33,7 @@ NOTICED = {
 """A server that vanishes without a word is noticed within half a minute, not in the two hours of TCP's own patience."""
 
 
-def open_storage(url: str | None, home: Path) -> Patient:
+def open_storage(home: Path, url: str | None) -> Patient:
     """The storage at a database's URL, or the journal in the sweep's home.
 
     Raises:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from lab.sweep.claims import Claims
 from lab.sweep.patient import told
-from lab.sweep.rounds import asked, share, sizes
+from lab.sweep.rounds import PLACE, asked, rounds, share
 from lab.sweep.storage import open_storage
 
 ARMS, TRIALS, AT_ONCE, STEPS, STEP = ("a", "b"), 14, 4, 10, 0.03
@@ -24,25 +24,25 @@ ARMS, TRIALS, AT_ONCE, STEPS, STEP = ("a", "b"), 14, 4, 10, 0.03
 
 def work(url: str | None, home: Path) -> None:
     """One worker, until all trials of all arms are done."""
-    storage = open_storage(url, home)
+    storage = open_storage(home, url)
     claims = Claims(storage, "toy", home)
     jobs = {}
     for arm in ARMS:
         sampler = optuna.samplers.TPESampler(constant_liar=True, n_startup_trials=2)
         study = optuna.create_study(study_name=f"toy.{arm}", storage=storage, load_if_exists=True, sampler=sampler)
-        for number, size in enumerate(sizes(TRIALS, AT_ONCE)):
-            jobs[f"{arm}.{number}"] = partial(_round, home, arm, study, number, size)
+        for places in rounds(TRIALS, AT_ONCE):
+            jobs[f"{arm}.{places[0]}"] = partial(_round, home, arm, study, storage, places)
     share(claims, jobs, pause=0.05)
 
 
-def _round(home, arm, study, number, size, claim) -> None:
+def _round(home, arm, study, storage, places) -> None:
     trials = []
-    for trial in asked(study, number, size):
+    for trial in asked(study, storage, places):
         trial.suggest_float("x", -1, 1)
         trials.append(trial)
     for trial in trials:
         _train(home, f"{arm}.{trial.number}")
-        told(study._storage, trial._trial_id, TrialState.COMPLETE, [trial.params["x"] ** 2])
+        told(storage, trial._trial_id, TrialState.COMPLETE, [trial.params["x"] ** 2])
 
 
 def _train(home: Path, name: str) -> None:
@@ -90,13 +90,13 @@ class Crowd:
 
 def check(crowd: Crowd) -> None:
     """Nothing is lost, nothing is done twice, no two worked at the same trial at once."""
-    storage = open_storage(crowd.url, crowd.home)
+    storage = open_storage(crowd.home, crowd.url)
     for arm in ARMS:
         study = optuna.load_study(study_name=f"toy.{arm}", storage=storage)
         assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * TRIALS
         assert all(trial.value == trial.params["x"] ** 2 for trial in study.trials)
         assert all(trial.distributions == {"x": FloatDistribution(-1, 1)} for trial in study.trials)
-        assert sorted(Counter(trial.user_attrs["round"] for trial in study.trials).values()) == sorted(sizes(TRIALS, AT_ONCE))
+        assert sorted(trial.user_attrs[PLACE] for trial in study.trials) == list(range(TRIALS))
     lines = [line.split() for line in (crowd.home / "steps.log").read_text().splitlines()]
     steps = Counter((name, step) for name, step, _ in lines)
     assert len(steps) == len(ARMS) * TRIALS * STEPS

@@ -19,7 +19,7 @@ class Machine:
 
     def __init__(self, name, home, monkeypatch, **times):
         self.name, self.monkeypatch = name, monkeypatch
-        self.claims = Claims(open_storage(None, home), "s", home / name, **times)
+        self.claims = Claims(open_storage(home, None), "s", home / name, **times)
 
     def of(self, key):
         self.monkeypatch.setattr(module, "_boot", lambda: self.name)
@@ -27,7 +27,7 @@ class Machine:
 
 
 def _claims(home):
-    return Claims(open_storage(None, home), "s", home)
+    return Claims(open_storage(home, None), "s", home)
 
 
 def test_work_that_is_done_is_done_for_all(tmp_path):
@@ -123,7 +123,7 @@ def one_has_it(url, home):
             status = 1
             try:
                 module._boot = lambda name=name: f"machine-{name}"
-                _try_all(Claims(open_storage(url, home), "s", home / str(name)), keys, home / "did")
+                _try_all(Claims(open_storage(home, url), "s", home / str(name)), keys, home / "did")
                 status = 0
             finally:
                 os._exit(status)

@@ -32,7 +32,7 @@ def test_of_many_machines_that_want_the_same_one_has_it(postgresql, tmp_path):
 
 
 def test_a_restart_amid_calls_is_not_noticed(postgresql, tmp_path):
-    storage = open_storage(postgresql.database("restart"), tmp_path)
+    storage = open_storage(tmp_path, postgresql.database("restart"))
     study = optuna.create_study(study_name="s", storage=storage)
     for number in range(3):
         trial = study.ask()
@@ -54,7 +54,7 @@ def test_a_minute_without_the_server_is_survived_by_all_workers(postgresql, tmp_
     postgresql.start()
     workers.end()
     crowd.check(workers)
-    claims = Claims(open_storage(workers.url, tmp_path), "toy", tmp_path).study.trials
+    claims = Claims(open_storage(tmp_path, workers.url), "toy", tmp_path).study.trials
     assert {claim.value for claim in claims if claim.value is not None} == {0.0}, "work was taken from a worker that lived"
     assert set(Counter(claim.user_attrs["key"] for claim in claims if claim.value is not None).values()) == {1}
     told = capfd.readouterr().err

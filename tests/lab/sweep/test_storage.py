@@ -14,22 +14,22 @@ def _study(storage):
 
 
 def test_a_line_that_a_killed_worker_had_begun_does_not_spoil_the_journal(tmp_path):
-    _study(open_storage(None, tmp_path)).ask()
+    _study(open_storage(tmp_path, None)).ask()
     with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b'{"op_code":4,"worker_')
     for _ in range(2):
-        _study(open_storage(None, tmp_path)).ask()
-    assert [trial.number for trial in _study(open_storage(None, tmp_path)).trials] == [0, 1, 2]
+        _study(open_storage(tmp_path, None)).ask()
+    assert [trial.number for trial in _study(open_storage(tmp_path, None)).trials] == [0, 1, 2]
 
 
 def test_an_empty_journal_is_one(tmp_path):
-    assert _study(open_storage(None, tmp_path)).trials == []
+    assert _study(open_storage(tmp_path, None)).trials == []
 
 
 def test_a_journal_that_cannot_be_written_is_the_users_mistake(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"paths\.runs"):
-        open_storage(None, tmp_path / "file" / "home")
+        open_storage(tmp_path / "file" / "home", None)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_journal_that_cannot_be_written_is_the_users_mistake(tmp_path):
 )
 def test_a_url_that_leads_nowhere_is_told_of_at_once(tmp_path, url, says):
     with pytest.raises(UserError, match=says) as told:
-        open_storage(url, tmp_path)
+        open_storage(tmp_path, url)
     assert "secret" not in str(told.value)
 
 
@@ -53,5 +53,5 @@ def test_a_storage_is_named_without_its_password(tmp_path):
 
 def test_a_database_in_a_file_serves(tmp_path):
     url = f"sqlite:///{tmp_path}/trials.db"
-    _study(open_storage(url, tmp_path)).ask()
-    assert len(_study(open_storage(url, tmp_path)).trials) == 1
+    _study(open_storage(tmp_path, url)).ask()
+    assert len(_study(open_storage(tmp_path, url)).trials) == 1
