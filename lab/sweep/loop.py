@@ -124,7 +124,7 @@ class Tuning:
             self.trials[number].set_user_attr(key, value)
 
     def _tell(self, number: int, outcome: Outcome, seconds: float) -> None:
-        """Without a value, say where a seed diverged, a trial counts as pruned: a failed one would teach the sampler nothing."""
+        """A trial without a value, since a seed diverged, say, is pruned: of a failed one the sampler would learn nothing."""
         self._note(number, by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
         if outcome.why:
             self._note(number, why=outcome.why)
