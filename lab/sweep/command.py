@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +83,21 @@ def read_found(folder: Path) -> dict[str, Any] | None:
 def _run(given: argparse.Namespace, words: list[str]) -> None:
     from lab.sweep import best, question
     from lab.sweep.asking import ask
+    from lab.sweep.rounds import share
+    from lab.workers import locked
 
     sweep, runs = question.find(given.name), Path(given.runs).expanduser()
     _check_words(words)
     asking = ask(sweep, words, home(sweep, runs), given.storage)  # whatever is wrong is told before anything is trained
+    share(asking.claims, {key: job for tuning in asking.tunings for key, job in tuning.jobs().items()})
     for tuning in asking.tunings:
-        tuning.run()
-    finals = [best.run_final(sweep, tuning.arm, tuning.study, runs) for tuning in asking.tunings]
-    content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
-    best.save(sweep, finals, content, asking.home)
+        tuning.refuse_nothing()
+    last = {own.arm.name: partial(best.run_final, sweep, own.arm, own.study, runs) for own in asking.tunings}
+    share(asking.claims, {f"{arm}.final": job for arm, job in last.items()})
+    with locked(asking.home, ".found.lock", wait=True):  # of several workers each finds the final runs done, or does them
+        finals = [job() for job in last.values()]
+        content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
+        best.save(sweep, finals, content, asking.home)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
     print(asking.home / best.BEST, file=sys.stderr if given.json else sys.stdout)
 

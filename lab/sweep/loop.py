@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
 from lab.sweep.arms import Arm, differing
-from lab.sweep.population import Population, Trained, grouped, place, train, worker
+from lab.sweep.claims import worker
+from lab.sweep.patient import Patient
+from lab.sweep.population import Population, Trained, grouped, place, train
 from lab.sweep.question import Sweep
+from lab.sweep.rounds import asked, rounds
 from lab.sweep.space import Value, suggested
-from lab.sweep.studies import FINISHED, budget, in_state, trial_of
+from lab.sweep.studies import FINISHED, budget, in_state
 from lab.sweep.values import Outcome
-from lab.workers import KilledError, WorkerError
+from lab.workers import AtWorkError, KilledError, WorkerError
 
 
 @dataclass
@@ -27,36 +34,34 @@ class Tuning:
     sweep: Sweep
     arm: Arm
     study: optuna.Study
+    storage: Patient
     home: Path
     trials: dict[int, optuna.Trial] = field(default_factory=dict)
     """Those at work, by number."""
 
-    def run(self) -> None:
-        """Go on until the budget is spent; trials that a stopped command left are taken up first.
+    def jobs(self) -> dict[str, Callable[[], None]]:
+        """The rounds of this arm, by the key under which one worker claims one."""
+        places = rounds(budget(self.sweep, self.arm.space), self.sweep.at_once)
+        return {f"{self.arm.name}.{own[0]}-{own[-1]}": partial(self.round, own) for own in places}
 
+    def round(self, places: range) -> None:
+        """Train some trials to their end; what a worker left of them that is no more is taken up."""
+        batch = self._begun(asked(self.study, self.storage, places))
+        for numbers in self._groups(batch):
+            self._population(numbers, batch)
+
+    def refuse_nothing(self) -> None:
+        """
         Raises:
             UserError: no trial came to a value.
         """
-        while batch := self._left() or self._asked():
-            for numbers in self._groups(batch):
-                self._population(numbers, batch)
         if not in_state(self.study, TrialState.COMPLETE):
             why = next((frozen.user_attrs.get("why") for frozen in self.study.trials), None) or "nobody knows why"
             raise UserError(f"{self.sweep.name}: {self.arm.name}: no trial came to a value; the first: {why}")
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _left(self) -> dict[int, dict[str, Value]]:
-        """Trials that were begun and not finished, with their values."""
-        return self._begun([trial_of(self.study, frozen) for frozen in in_state(self.study, TrialState.RUNNING)])
-
-    def _asked(self) -> dict[int, dict[str, Value]]:
-        """As many new trials as one population takes and the budget has."""
-        there = len(in_state(self.study, *FINISHED, TrialState.RUNNING))
-        count = min(self.sweep.at_once, budget(self.sweep, self.arm.space) - there)
-        return self._begun([self.study.ask() for _ in range(count)])
-
-    def _begun(self, trials: list[optuna.Trial]) -> dict[int, dict[str, Value]]:
+    def _begun(self, trials: Iterable[optuna.Trial]) -> dict[int, dict[str, Value]]:
         values = {}
         for trial in trials:
             self.trials[trial.number] = trial
@@ -83,17 +88,19 @@ class Tuning:
             return
         told = {"population": str(experiment.folder.relative_to(self.home)), "place": place(experiment), "worker": worker()}
         for number in numbers:
-            self._note(number, **told)
+            with suppress(UpdateFinishedTrialError):
+                self._note(number, **told)
         try:
             trained = train(experiment, self.sweep.objectives, len(numbers), name)
-        except (OSError, IncompleteError, KilledError):
+        except (OSError, IncompleteError, KilledError, AtWorkError):
             raise  # a full disk, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
             self._failed(numbers, batch, error)
             return
         for number, outcome in zip(numbers, trained.outcomes, strict=True):
-            self._note(number, config=differing(self.arm.config(batch[number], [0]), self.arm.default))
-            self._tell(number, outcome, trained.seconds / len(numbers))
+            with suppress(UpdateFinishedTrialError):  # told by another worker, which took this one for gone
+                self._note(number, config=differing(self.arm.config(batch[number], [0]), self.arm.default))
+                self._tell(number, outcome, trained.seconds / len(numbers))
         print(f"{name}: {self._standing(trained)}", file=sys.stderr, flush=True)
 
     def _failed(self, numbers: list[int], batch: dict[int, dict[str, Value]], error: Exception) -> None:
@@ -105,8 +112,9 @@ class Tuning:
         if not isinstance(error, (UserError, WorkerError)):
             traceback.print_exception(error)
         why = " ".join(str(error).split()) or type(error).__name__
-        self._note(numbers[0], why=f"failed: {why}")
-        self.study.tell(numbers[0], state=TrialState.FAIL)
+        with suppress(UpdateFinishedTrialError):
+            self._note(numbers[0], why=f"failed: {why}")
+            self.study.tell(numbers[0], state=TrialState.FAIL)
         print(f"{self.sweep.name}: {self.arm.name}: {_called(numbers)}: failed: {why}", file=sys.stderr, flush=True)
 
     # --- telling ------------------------------------------------------------------------------------------------------
