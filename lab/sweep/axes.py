@@ -80,3 +80,12 @@ def shown(value: Any) -> str:
         return f"{value:.3g}"
     text = str(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def words(objective: str) -> str:
+    """An objective as it is called in a figure.
+
+    >>> words("cost.state_bytes")
+    'state bytes'
+    """
+    return objective.removeprefix("cost.").replace("_", " ")

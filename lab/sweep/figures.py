@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.report.drawing import COLUMN, PAGE, empty, for_print, legend, look, wrapped, write
+from lab.sweep.axes import words
 from lab.sweep.found import COMPLETE, PRUNED, Found, reached, sign_of
 from lab.sweep.landscape import contours, parallel, slices
 from lab.sweep.winning import OPTIMISM, Standing, standings
@@ -42,15 +43,6 @@ def write_figures(found: Found, folder: Path) -> list[Path]:
     return files
 
 
-def words(objective: str) -> str:
-    """An objective as it is called in a figure.
-
-    >>> words("cost.state_bytes")
-    'state bytes'
-    """
-    return objective.removeprefix("cost.").replace("_", " ")
-
-
 @for_print
 def history(found: Found, objective: str) -> Figure | None:
     """Each trial's objective in the order of trials, and the best so far as a line: complete trials filled, pruned ones hollow
@@ -63,14 +55,14 @@ def history(found: Found, objective: str) -> Figure | None:
         style, trials = look(number), arm.trials
         for state, face in ((COMPLETE, style["color"]), (PRUNED, "none")):
             known = [trial for trial in trials if trial.state == state]
-            place, value = [trial.number + 1 for trial in known], [trial.values[objective] for trial in known]
+            place, value = [trial.number for trial in known], [trial.values[objective] for trial in known]
             face = {"markerfacecolor": face, "markeredgecolor": style["color"], "markeredgewidth": 0.6}
             axes.plot(place, value, linestyle="none", marker=style["marker"], markersize=3, alpha=0.7, **face)
         best = reached(trials, objective, found.objectives[objective])
         line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.2, "drawstyle": "steps-post"}
-        axes.plot(np.arange(1, len(best) + 1), best, label=arm.name, **line)
+        axes.plot(np.arange(len(best)), best, label=arm.name, **line)
     _finish(axes, "trial", words(objective))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     legend(figure, PAGE * 0.7)
     return figure
 
@@ -78,7 +70,7 @@ def history(found: Found, objective: str) -> Figure | None:
 @for_print
 def importances(found: Found, objective: str) -> Figure | None:
     """How much of the objective's variance each setting explains, a panel an arm; None where no arm has trials enough."""
-    known = [(arm.name, shares) for arm in found.arms if (shares := arm.importances(objective))]
+    known = [(arm.name, shares) for arm in found.arms if (shares := arm.importances[objective])]
     if not known:
         return None
     heights = [len(shares) for _, shares in known]

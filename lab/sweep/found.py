@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
+COMPLETE, PRUNED, DIVERGED, FAILED = "complete", "pruned", "diverged", "failed"
 STATES = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED, "RUNNING": "running", "WAITING": "waiting"}
-"""Optuna's words and ours."""
+"""Optuna's words and ours. What diverged is told to Optuna as pruned: a failed trial would teach a sampler nothing."""
+
+ENDED = (COMPLETE, PRUNED, DIVERGED, FAILED)
 
 LEAST_FOR_IMPORTANCE = 4
 """Complete trials; of fewer a forest tells nothing."""
@@ -76,15 +78,15 @@ class Arm:
     @property
     def counts(self) -> dict[str, int]:
         """How many trials ended in which way."""
-        return {word: sum(trial.state == word for trial in self.trials) for word in (COMPLETE, PRUNED, FAILED)}
+        return {word: sum(trial.state == word for trial in self.trials) for word in ENDED}
 
     @property
     def winner(self) -> Trial | None:
-        """The trial that was run on fresh seeds, or would be now where there is one objective."""
+        """The trial that was run on fresh seeds, or as things stand would be: the best by the first objective."""
         chosen = self.record.get("trial")
         if chosen is not None:
             return next((trial for trial in self.trials if trial.number == chosen), None)
-        return self.best(next(iter(self.objectives))) if len(self.objectives) == 1 else None
+        return self.best(next(iter(self.objectives)))
 
     def best(self, objective: str) -> Trial | None:
         """The complete trial that is best by one objective, the first of equals."""
@@ -92,16 +94,19 @@ class Arm:
         sign = sign_of(self.objectives[objective])
         return max(known, key=lambda trial: sign * trial.values[objective], default=None)
 
-    def importances(self, objective: str) -> dict[str, float]:
+    @cached_property
+    def importances(self) -> dict[str, dict[str, float]]:
         """How much of an objective's variance over the space each setting explains, the largest first, sum 1; by functional
         ANOVA on a forest of 64 trees (Hutter, Hoos, Leyton-Brown 2014), from a fixed seed. Empty where the trials are too few,
         or all alike."""
+        return {objective: self._importances(place, objective) for place, objective in enumerate(self.objectives)}
+
+    def _importances(self, place: int, objective: str) -> dict[str, float]:
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
         values = [trial.values[objective] for trial in self.complete]
         if len(values) < LEAST_FOR_IMPORTANCE or not np.isfinite(values).all() or np.ptp(values) == 0:
             return {}
-        place = list(self.objectives).index(objective)
         evaluator = FanovaImportanceEvaluator(seed=0)
         try:
             return get_param_importances(self.study, evaluator=evaluator, target=lambda frozen: frozen.values[place])
@@ -173,6 +178,6 @@ def _trial(frozen: FrozenTrial, objectives: list[str]) -> Trial:
     own = dict(frozen.user_attrs)
     by_seed, seeds, seconds = own.pop("by_seed", {}), own.pop("seeds", []), own.pop("seconds", None)
     began, ended = (time and time.timestamp() for time in (frozen.datetime_start, frozen.datetime_complete))
-    return Trial(
-        frozen.number, STATES[frozen.state.name], values, dict(frozen.params), by_seed, seeds, seconds, began, ended, own
-    )
+    state = STATES[frozen.state.name]
+    state = DIVERGED if state == PRUNED and "diverged" in own.get("why", "") else state
+    return Trial(frozen.number, state, values, dict(frozen.params), by_seed, seeds, seconds, began, ended, own)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.report.drawing import PAGE, empty, for_print, wrapped
-from lab.sweep.axes import Axis
+from lab.sweep.axes import Axis, words
 from lab.sweep.found import Arm, Trial, sign_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def known(arm: Arm, objective: str) -> list[Trial]:
 
 def ranked(arm: Arm, objective: str) -> list[Axis]:
     """The arm's axes, the most important first, where that is known."""
-    shares = arm.importances(objective)
+    shares = arm.importances[objective]
     return sorted(arm.axes, key=lambda axis: -shares.get(axis.key, 0.0))
 
 
@@ -52,10 +52,11 @@ def slices(arm: Arm, objective: str) -> Figure | None:
         _along(panel, axis)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in panels[::across]:
-        panel.set_ylabel(objective.removeprefix("cost.").replace("_", " "))
+        panel.set_ylabel(words(objective))
     for panel in panels[len(axes) :]:
         panel.remove()
-    figure.colorbar(dots, ax=list(panels[: len(axes)]), label="trial", aspect=30)
+    whole = {"ticks": sorted({0, len(arm.trials) // 2, len(arm.trials) - 1})}
+    figure.colorbar(dots, ax=list(panels[: len(axes)]), label="trial", aspect=30, **whole)
     figure.suptitle(arm.name, fontsize=8)
     return figure
 
@@ -118,7 +119,7 @@ def contours(arm: Arm, objective: str) -> Figure | None:
         ticks = other.ticks()
         panel.set_yticks([place for place, _ in ticks], [text for _, text in ticks])
         panel.set(ylabel=wrapped(other.key, 28), ylim=(-0.05, 1.05))
-    figure.colorbar(dots, ax=list(panels), label=objective.removeprefix("cost.").replace("_", " "))
+    figure.colorbar(dots, ax=list(panels), label=words(objective))
     figure.suptitle(arm.name, fontsize=8)
     return figure
 

@@ -58,7 +58,7 @@ class Standing:
 
     @property
     def optimism(self) -> float | None:
-        """What tuning promised more than fresh seeds keep; None where either is missing."""
+        """The mean on tuning streams minus that on fresh seeds; None where either is missing."""
         return None if self.tuning is None or self.fresh is None else self.tuning.mean - self.fresh.mean
 
     @property
