@@ -41,6 +41,8 @@ class Trial:
     began: float | None
     """Seconds since 1970."""
     ended: float | None
+    reports: dict[int, float]
+    """What it had on the way, by step, where it was reported to a pruner."""
     attributes: dict[str, Any]
     """Where it ran and why it ended: ``population``, ``place``, ``worker``, ``why``, ``config``."""
 
@@ -180,4 +182,5 @@ def _trial(frozen: FrozenTrial, objectives: list[str]) -> Trial:
     began, ended = (time and time.timestamp() for time in (frozen.datetime_start, frozen.datetime_complete))
     state = STATES[frozen.state.name]
     state = DIVERGED if state == PRUNED and "diverged" in own.get("why", "") else state
-    return Trial(frozen.number, state, values, dict(frozen.params), by_seed, seeds, seconds, began, ended, own)
+    reports = dict(frozen.intermediate_values)
+    return Trial(frozen.number, state, values, dict(frozen.params), by_seed, seeds, seconds, began, ended, reports, own)
