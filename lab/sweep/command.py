@@ -81,7 +81,7 @@ def read_found(folder: Path) -> dict[str, Any] | None:
 
 
 def _run(given: argparse.Namespace, words: list[str]) -> None:
-    from lab.sweep import best, question
+    from lab.sweep import best, question, reporting
     from lab.sweep.asking import ask
     from lab.sweep.rounds import share
     from lab.workers import locked
@@ -99,7 +99,10 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
         best.save(sweep, finals, content, asking.home)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
-    print(asking.home / best.BEST, file=sys.stderr if given.json else sys.stdout)
+    page = reporting.report(sweep, asking.home, given.storage)
+    for path in (asking.home / best.BEST, page):
+        print(path, file=sys.stderr if given.json else sys.stdout)
+    reporting.track(sweep, asking.home, words, given.storage)
 
 
 def summary(content: dict[str, Any]) -> str:

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """A PostgreSQL server of the tests' own: a cluster in a temporary folder, run by somebody who is not root."""
 
 from __future__ import annotations
@@ -80,3 +81,22 @@ def _programs() -> Path | None:
 def _somebody() -> str:
     names = {user.pw_name for user in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
+=======
+"""Sweeps that the tests of figures and of the page share."""
+
+import pytest
+
+from .made import TWO, found
+
+
+@pytest.fixture(scope="session")
+def one():
+    """A finished sweep of two arms by one objective."""
+    return found()
+
+
+@pytest.fixture(scope="session")
+def two():
+    """A finished sweep of two arms by two objectives."""
+    return found(TWO)
+>>>>>>> origin/s-report
