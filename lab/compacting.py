@@ -3,8 +3,8 @@
 What is cut is a checkpoint: it holds all that a run goes on from, so who is left goes on as if the run had been stopped there,
 in a learner made for them alone. Sums over samples keep the widths that they had (``Course.crowd``); on a CPU every number is
 then, to the bit, what it would have been in a population from which nobody was cut (a check of :mod:`lab.testing`), as long as
-two are left, and among them who has the longest tasks: one network alone may be convolved by other kernels, and batches that are
-padded to the longest (`icarl`) added up in another order.
+two are left, and among them who has the longest tasks: one network alone may be convolved by other kernels, and batches that
+are padded to the longest (`icarl`) added up in another order.
 
 Which axis of a tensor is the members' is seen by laying the state of the many beside the state of the few.
 """

@@ -14,8 +14,8 @@ from pathlib import Path
 from lab.cell import digest
 
 CORE = (
-    "ahead", "answering", "arranging", "asking", "averaging", "batch", "compacting", "encounters", "engine", "evaluation", "experiment",
-    "fisher", "flat", "lags", "learner", "member", "memory", "metrics", "order", "per_sample", "population", "protocols",
+    "ahead", "answering", "arranging", "asking", "averaging", "batch", "compacting", "encounters", "engine", "evaluation",
+    "experiment", "fisher", "flat", "lags", "learner", "member", "memory", "metrics", "order", "per_sample", "population", "protocols",
     "quadratic", "reader", "rows", "ruled", "rules", "schedules", "scores", "seeding", "services", "snapshot", "spans",
     "stream", "tracing", "training", "trial", "violated",
 )  # fmt: skip

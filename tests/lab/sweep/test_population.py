@@ -27,7 +27,8 @@ def test_what_members_may_have_of_their_own(tmp_path):
     found = arm(
         tmp_path, "strategy=[er,ewc]", "optimizer=adam",
         optimizer__lr="interval(0.01, 1)", optimizer__beta1="interval(0.5, 0.9)", strategy__ewc__strength="choice(1, 10)",
-        strategy__er__memory="choice(50, 100)", strategy__er__balance="interval(0.1, 0.9)", strategy__ewc__mode="choice(separate, online)",
+        strategy__er__memory="choice(50, 100)", strategy__er__balance="interval(0.1, 0.9)",
+        strategy__ewc__mode="choice(separate, online)",
         clip="interval(1.0, 2.0)", batch_size="choice(10, 20)", network__width="choice(8, 12)", schedule__warmup="range(0, 9)",
     )  # fmt: skip
     assert found.of_members == {"optimizer.lr", "optimizer.beta1", "strategy.ewc.strength"} | (
