@@ -42,13 +42,18 @@ PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "64": torch.float64}
 
 @dataclass
 class Experiment:
-    """One cell for all its seeds, from its resolved configuration (a plain dict)."""
+    """One cell for all its seeds, from its resolved configuration (a plain dict).
+
+    Args:
+        repeated: whether several members may have one seed: trials of a sweep, side by side.
+    """
 
     config: dict[str, Any]
+    repeated: bool = False
 
     def __post_init__(self):
         check(self.config)
-        self.seeds = seeds_of(self.config["seeds"])
+        self.seeds = list(self.config["seeds"]) if self.repeated else seeds_of(self.config["seeds"])
         first, *_ = self.strategies()
         self.engine = first if isinstance(first, Engine) else None
         if self.engine:
@@ -62,7 +67,8 @@ class Experiment:
             target = self.config["environment"]["_target_"]
             raise invalid("environment._target_", target, "an environment: `data`, and `stream(seed)`; see lab.protocols")
         arranging.check(self.order, self.environment.data)
-        self.streams = [trial.stream_for(self, seed) for seed in self.seeds_for("stream")]
+        streams = {seed: trial.stream_for(self, seed) for seed in dict.fromkeys(self.seeds_for("stream"))}
+        self.streams = [streams[seed] for seed in self.seeds_for("stream")]
         accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise invalid("trainer.accelerator", "gpu", "auto or cpu: this machine has no CUDA device that torch can use")
@@ -231,7 +237,7 @@ class Experiment:
             plan = settled(self.folder, self.wish, self.device, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
             parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
-            save(join(parts, self.seeds), self.folder)
+            save(join(parts, self.seeds, [place for share in shares for place in share]), self.folder)
             self._incomplete.unlink()
         return self.folder
 

@@ -53,11 +53,18 @@ def stream_for(experiment: Experiment, seed: int) -> Stream:
 
 
 def _how_to_hold_out(experiment: Experiment) -> str:
-    """What to set for data to be held out: the environment's own key, or that of the one it is made from."""
-    key, node = "environment", experiment.config["environment"]
+    """What to set for data to be held out."""
+    key = validation_key(experiment.config["environment"])
+    return f"set {key} above 0" if key else "this environment can hold none out"
+
+
+def validation_key(environment: dict) -> str | None:
+    """The key of the share of training data that an environment's node holds out: its own, or that of the one it is made from;
+    None where it has none."""
+    key, node = "environment", environment
     while "validation" not in node and isinstance(node.get("base"), dict):
         key, node = f"{key}.base", node["base"]
-    return f"set {key}.validation above 0" if "validation" in node else "this environment can hold none out"
+    return f"{key}.validation" if "validation" in node else None
 
 
 def refuse_loss(experiment: Experiment) -> None:

@@ -29,6 +29,10 @@ class WorkerError(Exception):
     """A worker ended without a result: our mistake, or somebody killed it."""
 
 
+class KilledError(WorkerError):
+    """A worker was killed: started again, it goes on."""
+
+
 def side_by_side(
     jobs: list[Callable[[Report], Any]], report: Callable[[int, int], None], expected: tuple[type[Exception], ...]
 ) -> list[Any]:
@@ -72,7 +76,7 @@ def _outcome(worker: Any, receiver: Connection, meanwhile: Callable[[], None]) -
         return receiver.recv()
     except EOFError:
         worker.join()
-        return WorkerError(f"a worker process ended with status {worker.exitcode}; the same command goes on")
+        return KilledError(f"a worker process ended with status {worker.exitcode}; the same command goes on")
 
 
 def _pass_on(steps: Any, report: Callable[[int, int], None]) -> None:

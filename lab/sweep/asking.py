@@ -1,0 +1,72 @@
+"""From a sweep's file to arms, studies and a protocol, everything refused that can be before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.experiment import Experiment
+from lab.sweep.arms import Arm, arm_of
+from lab.sweep.loop import Tuning
+from lab.sweep.protocol import is_forced, same_tasks, sentence, tuning_words
+from lab.sweep.question import Asked, Sweep
+from lab.sweep.studies import open_storage, open_study, pruner_of, sampler_of
+from lab.sweep.values import refuse_unreported
+from lab.trial import try_strategies
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A sweep that can be run."""
+
+    home: Path
+    tunings: list[Tuning]
+    protocol: str
+    forced: bool
+
+
+def ask(sweep: Sweep, where: list[str], home: Path, url: str | None) -> Asking:
+    """Resolve a sweep, begin its studies or go on with them.
+
+    Raises:
+        UserError: a key, an objective, a sampler's option that there is not; test data where validation data are asked for; a
+            sweep that was begun with another question.
+    """
+    arms, protocols, forced = [], [], []
+    for asked in sweep.arms.values():
+        tuning = tuning_words(sweep, asked)
+        arm = arm_of(sweep, asked, where, tuning)
+        sampler_of(sweep, arm.space)
+        forced.append(is_forced(sweep, tuning))
+        protocols.append(sentence(sweep, tuning, _tried(sweep, arm)))
+        arms.append(arm)
+    pruner_of(sweep)
+    storage, protocol = open_storage(home, url), "; or ".join(dict.fromkeys(protocols))
+    tunings = []
+    for arm, asked in zip(arms, sweep.arms.values(), strict=True):
+        study = open_study(sweep, arm.name, arm.space, _question(sweep, arm, asked), storage)
+        study.set_user_attr("protocol", protocol)
+        study.set_user_attr("forced", any(forced))
+        tunings.append(Tuning(sweep, arm, study, home))
+    return Asking(home, tunings, protocol, any(forced))
+
+
+def _tried(sweep: Sweep, arm: Arm) -> bool:
+    """Have an arm's runs refused that would be, in tuning and finally; whether their streams have the same tasks."""
+    config = arm.config({}, sweep.seeds[:1])
+    tuning, final = Experiment(config), Experiment(arm.config({}, sweep.final_seeds[:1], tuning=False))
+    try_strategies(tuning)
+    refuse_unreported(sweep, tuning)
+    return same_tasks(tuning.streams[0], final.streams[0])
+
+
+def _question(sweep: Sweep, arm: Arm, asked: Asked) -> dict[str, Any]:
+    """What a trial of an arm is an answer to: another question's answers cannot be gone on with."""
+    return {
+        "words": asked.words,
+        "vary": {key: str(of) for key, of in arm.space.items()},
+        "tuning": arm.tuning,
+        "seeds": sweep.seeds,
+        "objectives": dict(sweep.objectives),
+    }
