@@ -3,20 +3,22 @@
 What is cut is a checkpoint: it holds all that a run goes on from, so who is left goes on as if the run had been stopped there,
 in a learner made for them alone. Sums over samples keep the widths that they had (``Course.crowd``); on a CPU every number is
 then, to the bit, what it would have been in a population from which nobody was cut (a check of :mod:`lab.testing`), as long as
-two are left, and among them who has the longest tasks: one network alone may be convolved by other kernels, and batches that
-are padded to the longest (`icarl`) added up in another order.
+two are left, and among them who has the longest tasks: one network alone may be convolved by other kernels, and batches padded
+to the longest (`icarl`) added up in another order.
 
 Which axis of a tensor is the members' is seen by laying the state of the many beside the state of the few.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lab.learner import ContinualLearner
+from lab.training import WholeCheckpoints
 
 
 def cut(checkpoint: dict[str, Any], learner: ContinualLearner) -> dict[str, Any]:
@@ -32,6 +34,13 @@ def cut(checkpoint: dict[str, Any], learner: ContinualLearner) -> dict[str, Any]
     }
     optimizers = [_of_optimizer(each, keep) for each in checkpoint["optimizer_states"]]
     return checkpoint | {"state_dict": state, "optimizer_states": optimizers, "members": left}
+
+
+def cut_file(path: Path, learner: ContinualLearner) -> None:
+    """Have a checkpoint's file hold those members alone that a learner was made for; one that does is left as it is."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["members"] != learner.places[0]:
+        WholeCheckpoints().save_checkpoint(cut(content, learner), path)
 
 
 def _of_optimizer(state: dict[str, Any], keep: Tensor) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
 from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
 from lab.schedules import Curve
+from lab.stages import Decide, Stages
 from lab.stream import Budget, Course
 from lab.training import finished, results_of, train
 from lab.workers import locked, side_by_side
@@ -221,8 +222,13 @@ class Experiment:
 
     # --- the job ------------------------------------------------------------------------------------------------------
 
-    def run(self, progress: Progress) -> Path:
-        """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
+    def run(self, progress: Progress, decide: Decide | None = None) -> Path:
+        """Train, or go on training, and leave `results.json`; a finished run is left as it is.
+
+        Args:
+            decide: who goes on after each task's end (:mod:`lab.stages`); the results are of those who came to the last one,
+                and there are none where nobody did. None: everyone does.
+        """
         if not (self.folder / "config.yaml").exists():
             trial.try_strategies(self)
         with locked(self.folder):
@@ -236,8 +242,14 @@ class Experiment:
             self._announce()
             plan = settled(self.folder, self.wish, self.device, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
-            parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
-            save(join(parts, self.seeds, [place for share in shares for place in share]), self.folder)
+            left, parts = list(range(len(self.seeds))), []
+            if decide:
+                left, parts = Stages(self, shares, plan, progress, decide).run()
+            else:
+                parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
+            if left:
+                places = [left.index(place) for share in shares for place in share if place in left]
+                save(join(parts, [self.seeds[place] for place in left], places), self.folder)
             self._incomplete.unlink()
         return self.folder
 
