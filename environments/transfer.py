@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from environments.tasks import base_of, switch
-from lab.protocols import Environment, Phase, Stream, UserError, require, whole
+from lab.protocols import Environment, Phase, Stream, UserError, number, require, whole
 
 
 class Transfer:
@@ -21,12 +21,15 @@ class Transfer:
     Args:
         sources: so many of the base's tasks are the source, the others the target.
         joint: whether the source's tasks are trained together, in one phase with the steps of all; else in turn.
+        effort: how many times ``steps`` a task of the source has (``epochs`` are as many for all tasks).
     """
 
-    def __init__(self, base: Environment, sources: int = 1, joint: bool = False):
+    def __init__(self, base: Environment, sources: int = 1, joint: bool = False, effort: float = 1.0):
         self.base = base_of(base)
         self.data = self.base.data
         self.sources, self.joint = whole("environment.sources", sources, 1), switch("environment.joint", joint)
+        self.effort = number("environment.effort", effort, 0)
+        require(effort > 0, "environment.effort", effort, "a number above 0")
 
     def stream(self, seed: int) -> Stream:
         stream = self.base.stream(seed)
@@ -38,7 +41,8 @@ class Transfer:
         require(
             self.sources < there, "environment.sources", self.sources, f"at most {there - 1}, which leaves one as the target"
         )
-        source, target = stream.phases[: self.sources], stream.phases[self.sources :]
+        source = tuple(replace(phase, effort=self.effort * phase.effort) for phase in stream.phases[: self.sources])
+        target = stream.phases[self.sources :]
         return replace(stream, phases=(*self._source(source), replace(target[0], fresh=True), *target[1:]))
 
     def _source(self, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:

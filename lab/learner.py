@@ -22,6 +22,7 @@ from lab.optimizers import StackedOptimizer, clip_by_member
 from lab.population import Population
 from lab.protocols import Batch, Strategy
 from lab.reader import Reader
+from lab.recorder import Recorder
 from lab.seeding import member_keys, uniform
 from lab.services import Services
 from lab.stream import Block, Course
@@ -91,6 +92,7 @@ class ContinualLearner(Services, LightningModule):
         self.beside = nn.ModuleDict({kind: evaluation.twin() for kind in self.averaging.beside})
         for strategy in strategies:
             strategy.setup(self)
+        self.recorder = Recorder(self)
         self._with = self._hooked()
 
     # --- the course of a run ------------------------------------------------------------------------------------------
@@ -182,6 +184,7 @@ class ContinualLearner(Services, LightningModule):
             else:
                 with self.averaging.in_place(self.population, kind):
                     self._evaluate(evaluation, step, phase, curves)
+        self.recorder.note(self, step, phase)
         self.population.train()
 
     def _evaluate(self, evaluation: Evaluation, step: int, phase: int | None, curves: bool) -> None:

@@ -286,6 +286,11 @@ class Strategy(Method, nn.Module):
         """What is worth knowing of how it worked, at the end of a run: named figures, each ``[M]``; NaN is undefined."""
         return {}
 
+    def recorded(self) -> dict[str, Tensor]:
+        """What is worth seeing over time: named tensors ``[M, ...]``, of the same names and shapes at any time, kept at every
+        point of the curves and every task end in `recorded.npz`."""
+        return {}
+
     def state_bytes(self) -> int:
         """Bytes of state held for all members together."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())

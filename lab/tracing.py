@@ -121,6 +121,15 @@ class Tracing:
             self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=dtype))
         return shapes
 
+    @torch.no_grad()
+    def put_out_for(self, inputs: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
+        """What the layers at ``paths`` put out for inputs ``[M, B, ...]``, in the mode the networks are in: ``[M, B, ...]``."""
+        watched, self.watched = self.watched, list(paths)
+        try:
+            return self._each(self._traced, self._state(), self._converted(inputs), {}, {})[1]
+        finally:
+            self.watched = watched
+
     def linear(self) -> dict[str, str] | None:
         """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
         layers = self.layers(nn.Linear)

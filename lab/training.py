@@ -255,6 +255,7 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         config, learner.seeds, measured["accuracy"], curves, diverged, cost, measured["accuracy_without_task"], online,
         baseline, provenance, diagnostics=diagnostics, encounters=met, loss=measured["loss"],
         beside={kind: _measured(o, diverged) | _matrices(o, diverged) for kind, o in learner.beside.items()},
+        recorded=None if learner.recorder is None else learner.recorder.kept([*config["strategy"]]),
         scheduled=of_steps, matrices=_matrices(evaluation, diverged), violated=evaluation.violated,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.results import load
 from lab.run import composed
+from lab.stream import Budget
 
 from ..lab.forked import SMALL, train
 
@@ -34,6 +35,11 @@ def test_jointly_the_sources_are_one_phase_of_as_much_effort(base):
     assert (target.completes, target.fresh, target.effort) == (2, True, 1)
     assert source.tasks.bincount().tolist() == [20, 20]
     assert set(source.examples.tolist()) == set(range(40))
+
+
+def test_the_source_has_as_many_more_steps_as_effort_says(base):
+    stream = Transfer(base, sources=2, joint=True, effort=1.6).stream(3)
+    assert [Budget(8, steps=50).steps_for(phase) for phase in stream.phases] == [160, 50]
 
 
 def test_all_tasks_behind_the_sources_are_the_target():
