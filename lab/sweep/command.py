@@ -96,7 +96,7 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         _launch(given, words, launchers, runs)
     share(asking.claims, {key: job for tuning in asking.tunings for key, job in tuning.jobs().items()})
     for tuning in asking.tunings:
-        tuning.refuse_nothing()
+        tuning.refuse_valueless()
     last = {own.arm.name: partial(best.run_final, sweep, own.arm, own.study, runs) for own in asking.tunings}
     share(asking.claims, {f"{arm}.final": job for arm, job in last.items()})
     with locked(asking.home, ".found.lock", wait=True):  # of several workers each finds the final runs done, or does them
