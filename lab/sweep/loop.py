@@ -6,16 +6,17 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
-from lab.sweep.arms import Arm, differing
+from lab.sweep.arms import Arm
 from lab.sweep.claims import worker
 from lab.sweep.patient import Patient
 from lab.sweep.population import Population, Trained, grouped, place, train
@@ -27,6 +28,18 @@ from lab.sweep.values import Outcome
 from lab.workers import AtWorkError, KilledError, WorkerError
 
 
+@dataclass(frozen=True)
+class Work:
+    """A trial at work, with its settings."""
+
+    trial: optuna.Trial
+    values: dict[str, Value]
+
+    def note(self, **attributes: Any) -> None:
+        for key, value in attributes.items():
+            self.trial.set_user_attr(key, value)
+
+
 @dataclass
 class Tuning:
     """One arm's trials, as many as its budget has."""
@@ -36,101 +49,95 @@ class Tuning:
     study: optuna.Study
     storage: Patient
     home: Path
-    trials: dict[int, optuna.Trial] = field(default_factory=dict)
-    """Those at work, by number."""
 
     def jobs(self) -> dict[str, Callable[[], None]]:
-        """The rounds of this arm, by the key under which one worker claims one."""
+        """The rounds of this arm, by the key under which a worker claims one."""
         places = rounds(budget(self.sweep, self.arm.space), self.sweep.at_once)
         return {f"{self.arm.name}.{own[0]}-{own[-1]}": partial(self.round, own) for own in places}
 
     def round(self, places: range) -> None:
-        """Train some trials to their end; what a worker left of them that is no more is taken up."""
-        batch = self._begun(asked(self.study, self.storage, places))
-        for numbers in self._groups(batch):
-            self._population(numbers, batch)
+        """Bring the trials of some places in the budget to their end; those that a stopped worker left are taken up."""
+        self.train(asked(self.study, self.storage, places))
 
-    def refuse_nothing(self) -> None:
-        """
-        Raises:
-            UserError: no trial came to a value.
-        """
+    def refuse_valueless(self) -> None:
+        """Raise a :class:`UserError` where all trials are done and none came to a value."""
         if not in_state(self.study, TrialState.COMPLETE):
             why = next((frozen.user_attrs.get("why") for frozen in self.study.trials), None) or "nobody knows why"
             raise UserError(f"{self.sweep.name}: {self.arm.name}: no trial came to a value; the first: {why}")
 
-    # --- asking -------------------------------------------------------------------------------------------------------
-
-    def _begun(self, trials: Iterable[optuna.Trial]) -> dict[int, dict[str, Value]]:
-        values = {}
-        for trial in trials:
-            self.trials[trial.number] = trial
-            values[trial.number] = suggested(trial, self.arm.space)
-        return values
-
-    def _groups(self, batch: dict[int, dict[str, Value]]) -> list[list[int]]:
-        """Populations, those that trials were in before first."""
-        groups: dict[str, list[int]] = {}
-        for number in batch:
-            groups.setdefault(self.trials[number].user_attrs.get("population", ""), []).append(number)
-        new = groups.pop("", [])
-        return [*groups.values(), *grouped(self.arm, {number: batch[number] for number in new})]
-
     # --- training -----------------------------------------------------------------------------------------------------
 
-    def _population(self, numbers: list[int], batch: dict[int, dict[str, Value]]) -> None:
+    def train(self, trials: Iterable[optuna.Trial]) -> None:
+        """Train trials, as few populations as their shapes allow, and tell Optuna what they came to.
+
+        Each is given its settings before the next is asked for: a sampler that is told of trials at work keeps away from them.
+        """
+        batch = [Work(trial, suggested(trial, self.arm.space)) for trial in trials]
+        for together in self._groups(batch):
+            self._population(together)
+
+    def _groups(self, batch: list[Work]) -> list[list[Work]]:
+        """Populations, those that trials were in before first."""
+        before: dict[str, list[Work]] = {}
+        for work in batch:
+            before.setdefault(work.trial.user_attrs.get("population", ""), []).append(work)
+        new = before.pop("", [])
+        return [*before.values(), *([new[i] for i in group] for group in grouped(self.arm, [work.values for work in new]))]
+
+    def _population(self, works: list[Work]) -> None:
         """Train some trials together; where that fails for a reason of theirs, those that are alone in it fail alone."""
-        name = f"{self.sweep.name}: {self.arm.name}: {_called(numbers)}"
+        name = f"{self.sweep.name}: {self.arm.name}: {_called(works)}"
         try:
-            experiment = Population(self.arm, [batch[number] for number in numbers], self.sweep.seeds).experiment(self.home)
+            experiment = Population(self.arm, [work.values for work in works], self.sweep.seeds).experiment(self.home)
         except UserError as error:
-            self._failed(numbers, batch, error)
+            self._failed(works, error)
             return
         told = {"population": str(experiment.folder.relative_to(self.home)), "place": place(experiment), "worker": worker()}
-        for number in numbers:
-            with suppress(UpdateFinishedTrialError):
-                self._note(number, **told)
+        for work in works:
+            self._note(work, **told)
         try:
-            trained = train(experiment, self.sweep.objectives, len(numbers), name)
+            trained = train(experiment, self.sweep.objectives, len(works), name)
         except (OSError, IncompleteError, KilledError, AtWorkError):
             raise  # a full disk, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
-            self._failed(numbers, batch, error)
+            self._failed(works, error)
             return
-        for number, outcome in zip(numbers, trained.outcomes, strict=True):
-            with suppress(UpdateFinishedTrialError):  # told by another worker, which took this one for gone
-                self._note(number, config=differing(self.arm.config(batch[number], [0]), self.arm.default))
-                self._tell(number, outcome, trained.seconds / len(numbers))
+        for work, outcome in zip(works, trained.outcomes, strict=True):
+            self._tell(work, outcome, trained.seconds / len(works))
         print(f"{name}: {self._standing(trained)}", file=sys.stderr, flush=True)
 
-    def _failed(self, numbers: list[int], batch: dict[int, dict[str, Value]], error: Exception) -> None:
-        if len(numbers) > 1:
-            half = len(numbers) // 2
-            for part in (numbers[:half], numbers[half:]):
-                self._population(part, batch)
+    def _failed(self, works: list[Work], error: Exception) -> None:
+        if len(works) > 1:
+            half = len(works) // 2
+            for part in (works[:half], works[half:]):
+                self._population(part)
             return
         if not isinstance(error, (UserError, WorkerError)):
             traceback.print_exception(error)
         why = " ".join(str(error).split()) or type(error).__name__
-        with suppress(UpdateFinishedTrialError):
-            self._note(numbers[0], why=f"failed: {why}")
-            self.study.tell(numbers[0], state=TrialState.FAIL)
-        print(f"{self.sweep.name}: {self.arm.name}: {_called(numbers)}: failed: {why}", file=sys.stderr, flush=True)
+        self._finish(works[0], state=TrialState.FAIL, why=f"failed: {why}")
+        print(f"{self.sweep.name}: {self.arm.name}: {_called(works)}: failed: {why}", file=sys.stderr, flush=True)
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    def _note(self, number: int, **attributes) -> None:
-        for key, value in attributes.items():
-            self.trials[number].set_user_attr(key, value)
-
-    def _tell(self, number: int, outcome: Outcome, seconds: float) -> None:
+    def _tell(self, work: Work, outcome: Outcome, seconds: float) -> None:
         """A trial without a value, since a seed diverged, say, is pruned: of a failed one the sampler would learn nothing."""
-        self._note(number, by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
+        told = {"config": self.arm.differing(work.values), "by_seed": outcome.by_seed, "seeds": self.sweep.seeds}
         if outcome.why:
-            self._note(number, why=outcome.why)
-            self.study.tell(number, state=TrialState.PRUNED)
+            self._finish(work, state=TrialState.PRUNED, **told, seconds=seconds, why=outcome.why)
         else:
-            self.study.tell(number, outcome.means)
+            self._finish(work, outcome.means, **told, seconds=seconds)
+
+    def _finish(
+        self, work: Work, values: list[float] | None = None, state: TrialState | None = None, **attributes: Any
+    ) -> None:
+        self._note(work, **attributes)
+        with suppress(UpdateFinishedTrialError):
+            self.study.tell(work.trial, values, state, skip_if_finished=True)
+
+    def _note(self, work: Work, **attributes: Any) -> None:
+        with suppress(UpdateFinishedTrialError):  # by another worker, which took this one, asleep for a while, for gone
+            work.note(**attributes)
 
     def _standing(self, trained: Trained) -> str:
         """How far the arm is, and what its best trial so far has."""
@@ -150,7 +157,6 @@ def best_of(sweep: Sweep, trials: list[FrozenTrial]) -> FrozenTrial:
     return min(trials, key=key)
 
 
-def _called(numbers: list[int]) -> str:
-    if len(numbers) == 1:
-        return f"trial {numbers[0]}"
-    return f"trials {', '.join(map(str, numbers))}"
+def _called(works: list[Work]) -> str:
+    """``trial 3``, ``trials 0, 3, 5``."""
+    return f"trial{'s' * (len(works) > 1)} {', '.join(str(work.trial.number) for work in works)}"
