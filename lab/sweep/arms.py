@@ -59,7 +59,7 @@ class Arm:
         from lab.experiment import Experiment
         from lab.trial import try_strategies
 
-        of, usual = self.space[key], _at(self.default, key)
+        of, usual = self.space[key], at(self.default, key)
         if key.split(".")[0] not in OF_MEMBERS or not is_number(of) or not _is_plain(usual):
             return False
         low, high = (of.choices[0], of.choices[-1]) if isinstance(of, CategoricalDistribution) else (of.low, of.high)
@@ -114,7 +114,7 @@ def _beside(key: str, known: list[str]) -> list[str]:
     return [other for other in known if other.startswith(f"{section}.")] or known
 
 
-def _at(config: dict[str, Any], key: str) -> Any:
+def at(config: dict[str, Any], key: str) -> Any:
     """The value at a dotted key; None where there is none."""
     node: Any = config
     for name in key.split("."):

@@ -1,4 +1,4 @@
-"""What a sweep comes to: the winner of each arm and its default configuration on fresh seeds, beside each other; `best.yaml`."""
+"""What a sweep comes to: each arm's winner and its default configuration on fresh seeds, beside each other; `best.yaml`."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def _less(one: float | None, other: float | None) -> float | None:
 
 
 def compared(sweep: Sweep, finals: list[Final]) -> dict[str, Any] | None:
-    """What `lab compare --json` says of the winners, by the objectives that are measures; of a single arm, of the winner and its
-    default configuration. None where these are one run."""
+    """What `lab compare --json` says of the winners, by the objectives that are measures; of a single arm, of the winner and
+    its default configuration. None where these are one run."""
     if len(finals) > 1:
         named = [(final.folder, final.arm.name) for final in finals]
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,28 +30,31 @@ def main(arguments: list[str]) -> int:
 
 
 def _list(given: argparse.Namespace, words: list[str]) -> None:
-    from lab.sweep import question
-
     if words:
         raise UserError("lab sweep: name the sweep that is meant; without a name it lists them all")
-    rows = []
-    for name in question.names():
-        try:
-            sweep = question.find(name)
-        except UserError as error:  # one that cannot be read does not hide the others
-            print(f"lab: {error}", file=sys.stderr)
-            continue
-        content = read_found(home(sweep, Path(given.runs).expanduser()))
-        arms = {arm: content["arms"][arm]["final"]["mean"] if content else None for arm in sweep.arms}
-        rows.append(
-            {"name": name, "claim": sweep.claim, "objectives": sweep.objectives, "minutes": sweep.minutes, "arms": arms}
-        )
+    rows = list(_rows(Path(given.runs).expanduser()))
     if given.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         print(f"{row['name']:<{width}}  {_came_to(row)}")
+
+
+def _rows(runs: Path) -> Iterator[dict[str, Any]]:
+    """A line for each sweep; a file that cannot be read does not hide the others."""
+    from lab.sweep import question
+
+    for name in question.names():
+        try:
+            sweep = question.find(name)
+        except UserError as error:
+            print(f"lab: {error}", file=sys.stderr)
+            continue
+        content = read_found(home(sweep, runs))
+        arms = {arm: content["arms"][arm]["final"]["mean"] if content else None for arm in sweep.arms}
+        told = {"objectives": sweep.objectives, "minutes": sweep.minutes, "arms": arms}
+        yield {"name": name, "claim": sweep.claim} | told
 
 
 def _came_to(row: dict[str, Any]) -> str:
@@ -84,6 +88,7 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
     asking = ask(sweep, words, home(sweep, runs), given.storage)  # whatever is wrong is told before anything is trained
     for tuning in asking.tunings:
         tuning.run()
+        tuning.refuse_valueless()
     finals = [best.run_final(sweep, tuning.arm, tuning.study, runs) for tuning in asking.tunings]
     content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
     best.save(sweep, finals, content, asking.home)
@@ -131,15 +136,13 @@ def _check_words(words: list[str]) -> None:
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         "lab sweep",
-        description="Tune the arms of a sweep on tuning streams and run their winners on fresh ones; without a name, list the sweeps.",
+        description="Tune on tuning streams, run the winners on fresh ones; without a name, list the sweeps.",
         epilog="Overrides of where and how may follow (data.dir=DIR, tracking=off); the sweep itself stands as declared.",
     )
     parser.add_argument("name", nargs="?", help="a file of sweeps/, without .yaml")
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--runs", default="runs", help="folder of run directories (runs)")
-    parser.add_argument(
-        "--storage", metavar="URL", help="where trials are kept: a database of Optuna's (a file beside the runs)"
-    )
+    parser.add_argument("--storage", metavar="URL", help="a database for the trials (a file beside the runs)")
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_intermixed_args(arguments)
     if given.name and "=" in given.name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from lab.comparison.cells import spans
 from lab.errors import UserError
 from lab.protocols import Stream
+from lab.sweep.arms import at
 from lab.sweep.question import COSTS, Asked, Sweep
 from lab.trial import validation_key
 
@@ -25,41 +25,35 @@ def tuning_words(sweep: Sweep, asked: Asked) -> list[str]:
     """
     from lab.run import composed
 
-    given = [word for word in asked.words if word.startswith("evaluation.split=")]
     first = [] if sweep.first_tasks is None else [f"first_tasks={sweep.first_tasks}"]
-    if not reading(sweep) and not given:
+    if not reading(sweep):
         return first
-    key = validation_key(composed(*asked.words)["environment"])
-    share = [f"{key}={sweep.validation}"] if key and sweep.validation and not _held_out(asked, key) else []
-    on_test = given and given[-1] != "evaluation.split=validation"
-    if not on_test and key and (share or _held_out(asked, key)):
-        return ["evaluation.split=validation", *share, *first]
+    config = composed(*asked.words)
+    key = validation_key(config["environment"])
+    own = at(config, key) if key else None
+    if (own or (key and sweep.validation)) and "evaluation.split=test" not in asked.words:
+        return ["evaluation.split=validation", *([] if own else [f"{key}={sweep.validation}"]), *first]
     if not sweep.force:
-        why = (
-            given[-1]
-            if on_test
-            else "nothing is held out of its training data"
-            if key
-            else "its environment can hold nothing out"
-        )
-        names = ", ".join(reading(sweep))
-        remedy = f"set {key} or tuning.validation above 0" if key and not on_test else "leave it out" if key else ""
-        raise UserError(
-            f"{sweep.path}: {asked.name}: {names} would be read from test data ({why}), so that the winner is chosen by what it is "
-            f"judged by; {f'{remedy}, or ' if remedy else ''}force: true has it so and marks it everywhere"
-        )
+        raise UserError(f"{sweep.path}: {asked.name}: {_reads_test(sweep, asked, key)}")
     return ["evaluation.split=test", *first]
+
+
+def _reads_test(sweep: Sweep, asked: Asked, key: str | None) -> str:
+    """Why trials would be judged by test data, and what to do."""
+    if "evaluation.split=test" in asked.words:
+        why, remedy = "evaluation.split=test", "leave it out, or "
+    elif key:
+        why, remedy = "tuning.validation=0, and its own words hold nothing out", f"set that or {key} above 0, or "
+    else:
+        why, remedy = "its environment can hold nothing out of its training data", ""
+    names = ", ".join(reading(sweep))
+    told = f"{names} would be read from test data ({why}), so that winners are chosen by what they are judged by"
+    return f"{told}; {remedy}have it so by force: true, which marks every result"
 
 
 def reading(sweep: Sweep) -> list[str]:
     """The objectives that are measured on data held out, of which there is a test set."""
     return [name for name in sweep.objectives if name not in READS_NO_TEST]
-
-
-def _held_out(asked: Asked, key: str) -> bool:
-    """Whether an arm's own words hold data out."""
-    given = [word.split("=")[1] for word in asked.words if re.match(rf"\+*{re.escape(key)}=", word)]
-    return bool(given) and float(given[-1]) > 0
 
 
 def is_forced(sweep: Sweep, tuning: list[str]) -> bool:

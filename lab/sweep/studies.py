@@ -13,6 +13,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from lab.cell import flat
 from lab.config import nearest
@@ -30,7 +31,6 @@ PRUNED_BY |= {"halving": "SuccessiveHalvingPruner", "wilcoxon": "WilcoxonPruner"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def open_storage(home: Path, url: str | None) -> BaseStorage:
@@ -41,7 +41,7 @@ def open_storage(home: Path, url: str | None) -> BaseStorage:
         return journal.JournalStorage(journal.JournalFileBackend(str(home / JOURNAL)))
     try:
         return optuna.storages.get_storage(url)
-    except (ImportError, ValueError, RuntimeError) as error:  # no driver, no URL
+    except (ImportError, ValueError, SQLAlchemyError) as error:  # no driver, no URL, no server
         raise UserError(f"--storage {url}: cannot be opened ({str(error).splitlines()[0]})") from None
 
 
@@ -86,8 +86,8 @@ def budget(sweep: Sweep, space: Space) -> int:
 
 
 class OwnSeed(BaseSampler):
-    """A sampler that is made anew for each trial, from a seed of the trial's own: what is suggested follows from the trials that
-    there are, however often a command was stopped and however many workers ask."""
+    """A sampler that is made anew for each trial, from a seed of the trial's own: what is suggested follows from the trials
+    that there are, however often a command was stopped and however many workers ask."""
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int):
         self.make, self.seed = make, seed
@@ -121,7 +121,8 @@ class QMC(optuna.samplers.QMCSampler):
     """Optuna's, which learns from finished trials what varies and draws at random until then: here it is known before."""
 
     def __init__(self, space: Space, **options):
-        super().__init__(**options)
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            super().__init__(**options)
         self.space = {key: of for key, of in space.items() if not isinstance(of, optuna.distributions.CategoricalDistribution)}
 
     def infer_relative_search_space(self, study, trial):
