@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
-from lab.sweep.arms import Arm, differing
+from lab.sweep.arms import Arm
 from lab.sweep.population import Population, Trained, grouped, place, train, worker
 from lab.sweep.question import Sweep
 from lab.sweep.space import Value, suggested
@@ -122,8 +122,7 @@ class Tuning:
 
     def _tell(self, work: Work, outcome: Outcome, seconds: float) -> None:
         """A trial without a value, since a seed diverged, say, is pruned: of a failed one the sampler would learn nothing."""
-        config = differing(self.arm.config(work.values, [0]), self.arm.default)
-        work.note(config=config, by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
+        work.note(config=self.arm.differing(work.values), by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
         if outcome.why:
             work.note(why=outcome.why)
             self.study.tell(work.trial, state=TrialState.PRUNED)
