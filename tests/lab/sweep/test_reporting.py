@@ -1,18 +1,20 @@
 """A sweep's report on the disk: at any time, by the command, from the file in its home or a database."""
 
 import json
+import sqlite3
 
 import pytest
 
 from lab.report.command import main
 from lab.sweep import question, reporting
+from lab.sweep.command import main as sweep
 from lab.sweep.studies import open_storage
 
 from ..report.pages import Parsed
 from .made import record, studies
 
 ASKED = """claim: Replay is better.
-common: [experiment=digits_permuted]
+common: [environment=permuted, environment.tasks=2, network.width=12, steps=5]
 vary: {optimizer.lr: "tag(log, interval(0.001, 1))"}
 arms:
   naive: {words: [strategy=naive]}
@@ -85,6 +87,21 @@ def test_forced_and_protocol_are_the_studies(home):
         study.set_user_attr("forced", True)
     main(["tuned"])
     assert "Chosen on test data chosen by TEST DATA (forced)" in read(home / "report.html")
+
+
+def test_a_sweep_ends_with_its_report_and_its_trials_in_mlflow(home, capfd):
+    small = ASKED.replace("trials: 12", "trials: 2\ntuning: {seeds: 2}\nfinal: {seeds: 2}")
+    (home.parents[2] / "sweeps" / "tuned.yaml").write_text(small)
+    where = ["trainer.enable_progress_bar=false", "plan.processes=1", "tracking.uri=sqlite:///mlflow.db"]
+    assert sweep(["tuned", *where]) == 0
+    assert capfd.readouterr().out.splitlines()[-2:] == [f"runs/sweeps/tuned/{name}" for name in ("report.html", "best.yaml")]
+    said = read(home / "report.html")
+    assert "on 2 fresh seeds" in said
+    assert "lab sweep tuned" in said
+    assert sum(1 for _ in (home / "figures").glob("optimism-accuracy.*")) == 2
+    with sqlite3.connect("mlflow.db") as store:
+        kinds = dict(store.execute("select value, count(*) from tags where key = 'lab.kind' group by value"))
+    assert kinds == {"trial": 4, "tuning seed": 8, "sweep": 1, "cell": 4, "member": 8}
 
 
 MISTAKES = {
