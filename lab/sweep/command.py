@@ -105,7 +105,7 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         best.save(sweep, finals, content, asking.home)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
     page = reporting.report(sweep, asking.home, given.storage)
-    for path in (asking.home / best.BEST, page):
+    for path in (page, asking.home / best.BEST):
         print(path, file=sys.stderr if given.json else sys.stdout)
     reporting.track(sweep, asking.home, words, given.storage)
 

@@ -60,7 +60,7 @@ def _arms(sweep: Sweep, storage: BaseStorage) -> list[Arm]:
 def address(home: Path, url: str | None) -> str:
     """What `optuna-dashboard` takes to show the trials, without a password."""
     if url is None:
-        return os.path.relpath(home / JOURNAL)
+        return str(home / JOURNAL)
     from sqlalchemy.engine import make_url
 
     return make_url(url).render_as_string(hide_password=True)

@@ -61,21 +61,21 @@ def _known(sweep: str, client: Any, experiment: str, patience: Patience) -> Iter
 
 def _send(trial: Tried, content: str, sweep: str, client: Any, experiment: str, patience: Patience) -> None:
     """The trial, its seeds, and last the tag that makes it count."""
-    parent = _begin(trial.entry, trial, {SWEEP: sweep.replace("'", "")}, client, experiment, patience)
-    for entry in trial.seeds:
-        _begin(entry, trial, {SWEEP: sweep.replace("'", ""), PARENT: parent}, client, experiment, patience)
-    client.set_tag(parent, CONTENT, content)
-    patience.alive()
 
+    def begun(entry: Entry, later: int, more: dict[str, str]) -> str:
+        tags = entry.tags | more | {SWEEP: sweep.replace("'", ""), "mlflow.source.name": "lab sweep"}
+        run = client.create_run(experiment, trial.began + later, tags, entry.name).info.run_id
+        patience.alive()
+        metrics = [Metric(name, value, trial.ended, step) for name, value, step in entry.points]
+        client.log_batch(run, metrics, [Param(*item) for item in entry.params.items()])
+        client.set_terminated(run, "FAILED" if entry.lost else "FINISHED", trial.ended)
+        patience.alive()
+        return run
 
-def _begin(entry: Entry, trial: Tried, more: dict[str, str], client: Any, experiment: str, patience: Patience) -> str:
     from mlflow.entities import Metric, Param
 
-    tags = entry.tags | more | {"mlflow.source.name": "lab sweep"}
-    run = client.create_run(experiment, trial.began, tags, entry.name).info.run_id
+    parent = begun(trial.entry, 0, {})
+    for later, entry in zip(range(len(trial.seeds), 0, -1), trial.seeds, strict=True):
+        begun(entry, later, {PARENT: parent})  # a millisecond apart: MLflow lists the newest first
+    client.set_tag(parent, CONTENT, content)
     patience.alive()
-    metrics = [Metric(name, value, trial.ended, step) for name, value, step in entry.points]
-    client.log_batch(run, metrics, [Param(*item) for item in entry.params.items()])
-    client.set_terminated(run, "FAILED" if entry.lost else "FINISHED", trial.ended)
-    patience.alive()
-    return run

@@ -12,6 +12,16 @@ from lab.sweep.found import Arm, Found
 from .made import OBJECTIVES, TWO, found
 
 
+@pytest.fixture(scope="module")
+def one():
+    return found()
+
+
+@pytest.fixture(scope="module")
+def two():
+    return found(TWO)
+
+
 def made(*trials, directions=None, **spaces):
     """An arm with these trials: values of settings, and of objectives last."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)

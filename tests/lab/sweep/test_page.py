@@ -12,6 +12,16 @@ from ..report.pages import EVIL, Parsed
 from .made import TWO, found
 
 
+@pytest.fixture(scope="module")
+def one():
+    return found()
+
+
+@pytest.fixture(scope="module")
+def two():
+    return found(TWO)
+
+
 def evil():
     """A sweep in which all that a user names is markup."""
     made = found(name=EVIL, title=EVIL, question=EVIL, command=EVIL, protocol=EVIL, forced=True)

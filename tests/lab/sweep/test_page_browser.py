@@ -5,6 +5,12 @@ import pytest
 from lab.sweep.page import write_page
 
 from ..report.test_page_browser import ready, too_wide, visible
+from .made import TWO, found
+
+
+@pytest.fixture(scope="module")
+def two():
+    return found(TWO)
 
 
 @pytest.fixture(scope="module")

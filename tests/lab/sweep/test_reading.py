@@ -12,6 +12,16 @@ from lab.sweep.winning import standings
 from .made import OBJECTIVES, TWO, found
 
 
+@pytest.fixture(scope="module")
+def one():
+    return found()
+
+
+@pytest.fixture(scope="module")
+def two():
+    return found(TWO)
+
+
 def arm(objective, trials=30, objectives=None):
     """An arm whose trials have ``objective(trial)``."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
