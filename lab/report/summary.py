@@ -92,9 +92,19 @@ def stream_name(config: dict[str, Any]) -> str:
         kind += f" {_kind(environment)}"
     data = environment.get("source") or environment.get("benchmark") or ""
     name = (data if isinstance(data, str) else data.get("_target_", "")).rsplit(".", 1)[-1]
-    count = environment.get("tasks")
-    words = [kind, name, "" if count is None else f"x{count}"]
+    words = [kind, name, _tasks(environment.get("tasks"))]
     return " · ".join(filter(None, [" ".join(filter(None, words)), str(environment.get("scenario") or "")]))
+
+
+def _tasks(tasks: int | list[str] | None) -> str:
+    """How many there are, or which, where they have names.
+
+    >>> _tasks(5), _tasks(["A1", "A2"]), _tasks(None)
+    ('x5', 'A1 A2', '')
+    """
+    if isinstance(tasks, list):
+        return " ".join(map(str, tasks))
+    return "" if tasks is None else f"x{tasks}"
 
 
 def _kind(environment: dict[str, Any]) -> str:
