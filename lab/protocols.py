@@ -206,6 +206,10 @@ class Method:
         ``size`` of a number in bytes."""
         return None
 
+    def contents(self) -> dict[str, str]:
+        """Of options that name files, by the option, hashes of what is in them: in a cell they stand for the names."""
+        return {}
+
     def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
         """Change what a member will be trained on, before training (joint training, held out samples). ``seed``: the stream's.
         Of all strategies one may have it."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lab.protocols import Strategy, UserError, invalid, one_of, whole
-from strategies.pheromone_carrying import CARRIES, of_rank, smallest
+from strategies.pheromone_carrying import CARRIES, Kept, of_rank, smallest
 from strategies.pheromone_completion import Completion
 from strategies.pheromone_field import Dynamics, entropy
 from strategies.pheromone_rate import RatePrior
@@ -45,6 +45,7 @@ class Pheromone(Strategy):
         strength: lambda of ``rate``, a number or a list of one a member; null: 1 / (mean tau).
         control: of ``rate``, in place of what the field says: ``constant`` or ``shuffled``.
         slots: into how many groups a hidden layer's units are dealt; null: 8, or the slots that the network has.
+        field: a file of fields to begin with, a run's `recorded.npz` say; null: cold ones.
         carry: what becomes of fields when weights are reset.
         rank: of ``carry=svd``.
         completion_pattern, completion_trained, completion_weight, completion_epochs: see
@@ -60,6 +61,7 @@ class Pheromone(Strategy):
         strength: float | list[float] | None = None,
         control: str = "none",
         slots: int | None = None,
+        field: str | None = None,
         carry: str = "keep",
         rank: int = 4,
         completion_pattern: str = "agreement",
@@ -81,10 +83,14 @@ class Pheromone(Strategy):
         self.actions = {one_of("strategy.pheromone.action", each, possible) for each in listed} - {"none"}
         self.rate = RatePrior(strength, control, 1 / (self.dynamics.cold - tau_min))
         self.slots = None if slots is None else whole("strategy.pheromone.slots", slots, 1)
+        self.kept = None if field is None else Kept(field)
         self.carry = one_of("strategy.pheromone.carry", carry, CARRIES)
         self.rank = whole("strategy.pheromone.rank", rank, 1)
         options = (completion_pattern, completion_trained, completion_weight, completion_epochs)
         self.completion = Completion(*options)
+
+    def contents(self):
+        return {"field": self.kept.digest()} if self.kept else {}
 
     def check(self, stream, data):
         if any(phase.fresh for phase in stream.phases):
@@ -100,16 +106,17 @@ class Pheromone(Strategy):
         self._refuse_units(slotted)
         self.ground = Slots(learner, self.slots) if slotted else Units(learner, self.slots or GROUPS)
         learner.population.watched += [ANSWERS] if ANSWERS not in learner.population.watched else []
-        members, dtype = learner.members, learner.population.precise
         for n, shape in enumerate(self.ground.shapes):
-            self.register_buffer(f"field_{n}", torch.full((members, *shape), self.dynamics.cold, dtype=dtype))
+            cold = torch.full((learner.members, *shape), self.dynamics.cold, dtype=learner.population.precise)
+            first = self.kept.of(n, shape, learner.places, self.dynamics).to(cold) if self.kept else cold
+            self.register_buffer(f"field_{n}", self.dynamics.clamped(first))
         if self.carry == "minimum":
             self._keep_fields_of_tasks(len(learner.course.streams[0].tasks))
         if "rate" in self.actions:
             self.rate.setup(learner, self.ground.shapes)
         if "completion" in self.actions:
             self.completion.setup(learner, self.ground)
-        self._write(learner, torch.ones_like(learner.clock, dtype=torch.bool))
+        self._write(learner, _all(learner))
 
     def _refuse_units(self, slotted: bool) -> None:
         """Refuse what needs a network with slots where there is none."""
@@ -136,7 +143,7 @@ class Pheromone(Strategy):
             field.copy_(self.dynamics.clamped(self._carried(n, field)))
         if "completion" in self.actions:
             self.completion.begin(learner, task)
-        self._write(learner, torch.ones_like(learner.clock, dtype=torch.bool))
+        self._write(learner, _all(learner))
 
     def _carried(self, n: int, field: Tensor) -> Tensor:
         """What a field is when weights have been reset."""
@@ -187,3 +194,8 @@ class Pheromone(Strategy):
         """How warm fields are, how many entries are close to tau_max, and how evenly they are spread: means over the fields."""
         of_fields = {"mean": lambda field: field.mean((1, 2)), "saturation": self.dynamics.saturation, "entropy": entropy}
         return {name: torch.stack([of(field) for field in self.fields]).mean(0) for name, of in of_fields.items()}
+
+
+def _all(learner) -> Tensor:
+    """All members, bool ``[M]``."""
+    return torch.ones_like(learner.clock, dtype=torch.bool)

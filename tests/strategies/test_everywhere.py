@@ -132,6 +132,17 @@ def test_a_strategy_serves_where_it_claims_and_is_refused_elsewhere(configuratio
             serves(Experiment(version))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["er", "ewc"])
+def test_pheromone_serves_beside_others_on_every_stream(configuration, other):
+    if configuration["environment"]["_target_"].split(".")[1] in IN_SETUP["pheromone"][0]:
+        pytest.skip("whose networks have neither slots nor units in a row")
+    config = configuration | {"strategy": composed(f"strategy=[{other},pheromone]")["strategy"]}
+    for version in versions(config):
+        if other == "er" or all(p.announced for p in build("environment", version["environment"]).stream(0).phases):
+            serves(Experiment(version))
+
+
 def serves(experiment):
     """A run ends with finite results, and one resumed inside an epoch with the same bits."""
     whole, stopped, resumed = (members(experiment) for _ in range(3))
