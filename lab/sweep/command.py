@@ -88,6 +88,7 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
     asking = ask(sweep, words, home(sweep, runs), given.storage)  # whatever is wrong is told before anything is trained
     for tuning in asking.tunings:
         tuning.run()
+        tuning.refuse_valueless()
     finals = [best.run_final(sweep, tuning.arm, tuning.study, runs) for tuning in asking.tunings]
     content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
     best.save(sweep, finals, content, asking.home)

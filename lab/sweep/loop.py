@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +22,18 @@ from lab.sweep.values import Outcome
 from lab.workers import KilledError, WorkerError
 
 
+@dataclass(frozen=True)
+class Work:
+    """A trial at work, with its settings."""
+
+    trial: optuna.Trial
+    values: dict[str, Value]
+
+    def note(self, **attributes: Any) -> None:
+        for key, value in attributes.items():
+            self.trial.set_user_attr(key, value)
+
+
 @dataclass
 class Tuning:
     """One arm's trials, as many as its budget has."""
@@ -28,101 +42,93 @@ class Tuning:
     arm: Arm
     study: optuna.Study
     home: Path
-    trials: dict[int, optuna.Trial] = field(default_factory=dict)
-    """Those at work, by number."""
 
     def run(self) -> None:
-        """Go on until the budget is spent; trials that a stopped command left are taken up first.
+        """Go on until the budget is spent; trials that a stopped command left are taken up first."""
+        while trials := self._left() or self._asked():
+            self.train(trials)
 
-        Raises:
-            UserError: no trial came to a value.
-        """
-        while batch := self._left() or self._asked():
-            for numbers in self._groups(batch):
-                self._population(numbers, batch)
+    def _left(self) -> list[optuna.Trial]:
+        """Trials that were begun and not finished."""
+        return [trial_of(self.study, frozen) for frozen in in_state(self.study, TrialState.RUNNING)]
+
+    def _asked(self) -> Iterable[optuna.Trial]:
+        """As many new trials as one population takes and the budget has, each asked for when it is its turn."""
+        there = len(in_state(self.study, *FINISHED, TrialState.RUNNING))
+        count = min(self.sweep.at_once, budget(self.sweep, self.arm.space) - there)
+        return [] if count <= 0 else (self.study.ask() for _ in range(count))
+
+    def refuse_valueless(self) -> None:
+        """Raise a :class:`UserError` where all trials are done and none came to a value."""
         if not in_state(self.study, TrialState.COMPLETE):
             why = next((frozen.user_attrs.get("why") for frozen in self.study.trials), None) or "nobody knows why"
             raise UserError(f"{self.sweep.name}: {self.arm.name}: no trial came to a value; the first: {why}")
 
-    # --- asking -------------------------------------------------------------------------------------------------------
-
-    def _left(self) -> dict[int, dict[str, Value]]:
-        """Trials that were begun and not finished, with their values."""
-        return self._begun([trial_of(self.study, frozen) for frozen in in_state(self.study, TrialState.RUNNING)])
-
-    def _asked(self) -> dict[int, dict[str, Value]]:
-        """As many new trials as one population takes and the budget has."""
-        there = len(in_state(self.study, *FINISHED, TrialState.RUNNING))
-        count = min(self.sweep.at_once, budget(self.sweep, self.arm.space) - there)
-        return self._begun([self.study.ask() for _ in range(count)])
-
-    def _begun(self, trials: list[optuna.Trial]) -> dict[int, dict[str, Value]]:
-        values = {}
-        for trial in trials:
-            self.trials[trial.number] = trial
-            values[trial.number] = suggested(trial, self.arm.space)
-        return values
-
-    def _groups(self, batch: dict[int, dict[str, Value]]) -> list[list[int]]:
-        """Populations, those that trials were in before first."""
-        groups: dict[str, list[int]] = {}
-        for number in batch:
-            groups.setdefault(self.trials[number].user_attrs.get("population", ""), []).append(number)
-        new = groups.pop("", [])
-        return [*groups.values(), *grouped(self.arm, {number: batch[number] for number in new})]
-
     # --- training -----------------------------------------------------------------------------------------------------
 
-    def _population(self, numbers: list[int], batch: dict[int, dict[str, Value]]) -> None:
+    def train(self, trials: Iterable[optuna.Trial]) -> None:
+        """Train trials, as few populations as their shapes allow, and tell Optuna what they came to.
+
+        Each is given its settings before the next is asked for: a sampler that is told of trials at work keeps away from them.
+        """
+        batch = [Work(trial, suggested(trial, self.arm.space)) for trial in trials]
+        for together in self._groups(batch):
+            self._population(together)
+
+    def _groups(self, batch: list[Work]) -> list[list[Work]]:
+        """Populations, those that trials were in before first."""
+        before: dict[str, list[Work]] = {}
+        for work in batch:
+            before.setdefault(work.trial.user_attrs.get("population", ""), []).append(work)
+        new = before.pop("", [])
+        return [*before.values(), *([new[i] for i in group] for group in grouped(self.arm, [work.values for work in new]))]
+
+    def _population(self, works: list[Work]) -> None:
         """Train some trials together; where that fails for a reason of theirs, those that are alone in it fail alone."""
-        name = f"{self.sweep.name}: {self.arm.name}: {_called(numbers)}"
+        name = f"{self.sweep.name}: {self.arm.name}: {_called(works)}"
         try:
-            experiment = Population(self.arm, [batch[number] for number in numbers], self.sweep.seeds).experiment(self.home)
+            experiment = Population(self.arm, [work.values for work in works], self.sweep.seeds).experiment(self.home)
         except UserError as error:
-            self._failed(numbers, batch, error)
+            self._failed(works, error)
             return
         told = {"population": str(experiment.folder.relative_to(self.home)), "place": place(experiment), "worker": worker()}
-        for number in numbers:
-            self._note(number, **told)
+        for work in works:
+            work.note(**told)
         try:
-            trained = train(experiment, self.sweep.objectives, len(numbers), name)
+            trained = train(experiment, self.sweep.objectives, len(works), name)
         except (OSError, IncompleteError, KilledError):
             raise  # a full disk, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
-            self._failed(numbers, batch, error)
+            self._failed(works, error)
             return
-        for number, outcome in zip(numbers, trained.outcomes, strict=True):
-            self._note(number, config=differing(self.arm.config(batch[number], [0]), self.arm.default))
-            self._tell(number, outcome, trained.seconds / len(numbers))
+        for work, outcome in zip(works, trained.outcomes, strict=True):
+            self._tell(work, outcome, trained.seconds / len(works))
         print(f"{name}: {self._standing(trained)}", file=sys.stderr, flush=True)
 
-    def _failed(self, numbers: list[int], batch: dict[int, dict[str, Value]], error: Exception) -> None:
-        if len(numbers) > 1:
-            half = len(numbers) // 2
-            for part in (numbers[:half], numbers[half:]):
-                self._population(part, batch)
+    def _failed(self, works: list[Work], error: Exception) -> None:
+        if len(works) > 1:
+            half = len(works) // 2
+            for part in (works[:half], works[half:]):
+                self._population(part)
             return
         if not isinstance(error, (UserError, WorkerError)):
             traceback.print_exception(error)
         why = " ".join(str(error).split()) or type(error).__name__
-        self._note(numbers[0], why=f"failed: {why}")
-        self.study.tell(numbers[0], state=TrialState.FAIL)
-        print(f"{self.sweep.name}: {self.arm.name}: {_called(numbers)}: failed: {why}", file=sys.stderr, flush=True)
+        works[0].note(why=f"failed: {why}")
+        self.study.tell(works[0].trial, state=TrialState.FAIL)
+        print(f"{self.sweep.name}: {self.arm.name}: {_called(works)}: failed: {why}", file=sys.stderr, flush=True)
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
-    def _note(self, number: int, **attributes) -> None:
-        for key, value in attributes.items():
-            self.trials[number].set_user_attr(key, value)
-
-    def _tell(self, number: int, outcome: Outcome, seconds: float) -> None:
+    def _tell(self, work: Work, outcome: Outcome, seconds: float) -> None:
         """A trial without a value, since a seed diverged, say, is pruned: of a failed one the sampler would learn nothing."""
-        self._note(number, by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
+        config = differing(self.arm.config(work.values, [0]), self.arm.default)
+        work.note(config=config, by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
         if outcome.why:
-            self._note(number, why=outcome.why)
-            self.study.tell(number, state=TrialState.PRUNED)
+            work.note(why=outcome.why)
+            self.study.tell(work.trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(number, outcome.means)
+            self.study.tell(work.trial, outcome.means)
 
     def _standing(self, trained: Trained) -> str:
         """How far the arm is, and what its best trial so far has."""
@@ -142,7 +148,6 @@ def best_of(sweep: Sweep, trials: list[FrozenTrial]) -> FrozenTrial:
     return min(trials, key=key)
 
 
-def _called(numbers: list[int]) -> str:
-    if len(numbers) == 1:
-        return f"trial {numbers[0]}"
-    return f"trials {', '.join(map(str, numbers))}"
+def _called(works: list[Work]) -> str:
+    """``trial 3``, ``trials 0, 3, 5``."""
+    return f"trial{'s' * (len(works) > 1)} {', '.join(str(work.trial.number) for work in works)}"

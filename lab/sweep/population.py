@@ -62,10 +62,10 @@ class Trained:
     seconds: float
 
 
-def grouped(arm: Arm, values: dict[int, dict[str, Value]]) -> list[list[int]]:
-    """Numbers of trials that can be one population: alike in all but what each member may have of its own."""
+def grouped(arm: Arm, values: list[dict[str, Value]]) -> list[list[int]]:
+    """Places of trials that can be one population: alike in all but what each member may have of its own."""
     groups: dict[tuple, list[int]] = {}
-    for number, own in values.items():
+    for number, own in enumerate(values):
         shape = tuple((key, type(own[key]).__name__, own[key]) for key in arm.space if key not in arm.of_members)
         groups.setdefault(shape, []).append(number)
     return list(groups.values())
