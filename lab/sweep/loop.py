@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
 from lab.sweep.arms import Arm, differing
-from lab.sweep.population import Population, Trained, grouped, place, train, worker
+from lab.sweep.population import Population, Trained, grouped, place, worker
+from lab.sweep.pruning import first_seeds, train_some
 from lab.sweep.question import Sweep
 from lab.sweep.space import Value, suggested
 from lab.sweep.studies import FINISHED, budget, in_state, trial_of
@@ -87,7 +88,8 @@ class Tuning:
         """Train some trials together; where that fails for a reason of theirs, those that are alone in it fail alone."""
         name = f"{self.sweep.name}: {self.arm.name}: {_called(works)}"
         try:
-            experiment = Population(self.arm, [work.values for work in works], self.sweep.seeds).experiment(self.home)
+            values = [work.values for work in works]
+            experiment = Population(self.arm, values, first_seeds(self.sweep)).experiment(self.home)
         except UserError as error:
             self._failed(works, error)
             return
@@ -95,7 +97,8 @@ class Tuning:
         for work in works:
             work.note(**told)
         try:
-            trained = train(experiment, self.sweep.objectives, len(works), name)
+            trials = [work.trial for work in works]
+            trained = train_some(self.sweep, self.arm, trials, values, experiment, name, self.home)
         except (OSError, IncompleteError, KilledError):
             raise  # a full disk, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
