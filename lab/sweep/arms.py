@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
 from lab.cell import flat
-from lab.config import nearest
+from lab.config import CONF, nearest
 from lab.errors import UserError
 from lab.sweep.question import Asked, Sweep
 from lab.sweep.space import Space, Value, example, is_number, word
@@ -50,6 +51,17 @@ class Arm:
         return self.config({}, [0])
 
     @cached_property
+    def groups(self) -> frozenset[str]:
+        """Keys that choose a configuration file (`strategy`, `network`), and with it other keys."""
+        return frozenset(key for key, of in self.space.items() if isinstance(of, CategoricalDistribution) and is_group(key))
+
+    def differing(self, values: dict[str, Value]) -> dict[str, str]:
+        """What a trial's configuration has otherwise than the one in which nothing varies, by dotted key."""
+        usual = dict(flat(self.default))
+        mine = dict(flat(self.config(values, [0]))) if self.groups else {key: str(value) for key, value in values.items()}
+        return {key: value for key, value in mine.items() if key != "seeds" and usual.get(key) != value}
+
+    @cached_property
     def of_members(self) -> frozenset[str]:
         """Keys of which each member of one population may have a value of its own."""
         return frozenset(key for key in self.space if self._may_differ(key))
@@ -80,15 +92,17 @@ def arm_of(sweep: Sweep, asked: Asked, where: list[str], tuning: list[str]) -> A
     keys = _told(plain, list(asked.vary))
     known = _keys(plain.default)
     for given, key in keys.items():
-        if key not in known:
+        if key not in known and not is_group(key):
             like = nearest(key, _beside(key, known))
             raise UserError(
                 f"{sweep.path}: vary.{given}: {asked.name} has no such key. {like}`lab run --cfg job` shows all of them"
             )
     arm = Arm(asked.name, asked.words, {keys[key]: of for key, of in asked.vary.items()}, where, tuning)
-    for key, of in arm.space.items():  # each choice of a group, and one value of the others: Hydra knows what it takes
-        for value in of.choices if isinstance(of, CategoricalDistribution) else [example(of)]:
-            arm.config({key: value}, [0])
+    examples = {key: example(of) for key, of in arm.space.items()}
+    arm.config(examples, [0])  # Hydra knows which values it takes, and which choices there are
+    for key in arm.groups:
+        for value in arm.space[key].choices[1:]:
+            arm.config(examples | {key: value}, [0])
     return arm
 
 
@@ -101,7 +115,14 @@ def _told(plain: Arm, keys: list[str]) -> dict[str, str]:
     return {key: re.sub(r"=0$", "", each) for key, each in zip(keys, told, strict=True)}
 
 
-def _keys(node: dict[str, Any], prefix: str = "") -> Iterator[str] | list[str]:
+def is_group(key: str) -> bool:
+    """Whether a key chooses a configuration file, of the lab's or of the user's."""
+    own = [Path(folder).expanduser() for folder in os.environ.get("LAB_CONFIG", "").split(":") if folder]
+    return re.fullmatch(r"[\w/]+", key) is not None and any((folder / key).is_dir() for folder in (CONF, *own))
+
+
+def _keys(node: dict[str, Any], prefix: str = "") -> list[str]:
+    """All dotted keys of a configuration, those of its sections among them."""
     found = []
     for key, value in node.items():
         found.append(f"{prefix}{key}")
@@ -124,9 +145,3 @@ def at(config: dict[str, Any], key: str) -> Any:
 
 def _is_plain(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def differing(config: dict[str, Any], base: dict[str, Any]) -> dict[str, str]:
-    """Settings of a configuration that another has not, or has otherwise, by dotted key."""
-    other = dict(flat(base))
-    return {key: value for key, value in flat(config) if key != "seeds" and other.get(key) != value}

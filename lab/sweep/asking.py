@@ -8,11 +8,13 @@ from typing import Any
 
 from lab.experiment import Experiment
 from lab.sweep.arms import Arm, arm_of
+from lab.sweep.claims import Claims
 from lab.sweep.decisions import refuse
 from lab.sweep.loop import Tuning
 from lab.sweep.protocol import is_forced, same_tasks, sentence, tuning_words
 from lab.sweep.question import Asked, Sweep
-from lab.sweep.studies import open_storage, open_study, pruner_of, sampler_of
+from lab.sweep.storage import open_storage
+from lab.sweep.studies import open_study, pruner_of, sampler_of
 from lab.sweep.values import refuse_unreported
 from lab.trial import try_strategies
 
@@ -23,6 +25,7 @@ class Asking:
 
     home: Path
     tunings: list[Tuning]
+    claims: Claims
     protocol: str
     forced: bool
 
@@ -51,8 +54,8 @@ def ask(sweep: Sweep, where: list[str], home: Path, url: str | None) -> Asking:
         study = open_study(sweep, arm.name, arm.space, _question(sweep, arm, asked), storage, count)
         study.set_user_attr("protocol", protocol)
         study.set_user_attr("forced", any(forced))
-        tunings.append(Tuning(sweep, arm, study, home))
-    return Asking(home, tunings, protocol, any(forced))
+        tunings.append(Tuning(sweep, arm, study, storage, home))
+    return Asking(home, tunings, Claims(storage, sweep.name, home / "claims"), protocol, any(forced))
 
 
 def _tried(sweep: Sweep, arm: Arm) -> tuple[bool, int]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lab.config import CONF
-from lab.sweep.arms import Arm
+from lab.sweep.arms import Arm, is_group
 from lab.sweep.space import Value, word
 
 
@@ -34,16 +30,11 @@ def _sorted(words: list[str]) -> tuple[list[Any], dict[str, Any]]:
         key, package, value = given.key_or_group, given.package, given.value()
         if key == "experiment":
             experiments = [value]
-        elif _is_group(key):
+        elif is_group(key):
             groups[f"override /{key}{f'@{package}' if package else ''}"] = value
         else:
             _put(settings, key.split("."), value)
     return [*experiments, *({name: value} for name, value in groups.items())], settings
-
-
-def _is_group(key: str) -> bool:
-    own = [Path(folder).expanduser() for folder in os.environ.get("LAB_CONFIG", "").split(":") if folder]
-    return re.fullmatch(r"[\w/]+", key) is not None and any((folder / key).is_dir() for folder in (CONF, *own))
 
 
 def _put(node: dict[str, Any], names: list[str], value: Any) -> None:

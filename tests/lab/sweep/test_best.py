@@ -43,11 +43,8 @@ def test_the_front_of_all_arms(tmp_path):
 
 def test_trials_by_what_became_of_them():
     study = optuna.create_study()
-    for state, why in (
-        (TrialState.PRUNED, "2 of 3 seeds diverged (step 4)"),
-        (TrialState.PRUNED, "pruned"),
-        (TrialState.FAIL, "failed: x"),
-    ):
+    lost = {"2 of 3 seeds diverged (step 4)": TrialState.PRUNED, "pruned": TrialState.PRUNED, "failed: x": TrialState.FAIL}
+    for why, state in lost.items():
         study.add_trial(create_trial(state=state, user_attrs={"why": why}))
     study.add_trials([create_trial(values=[1.0]) for _ in range(3)])
     assert counts(study) == {"complete": 3, "pruned": 1, "diverged": 1, "failed": 1}
@@ -57,10 +54,10 @@ def test_trials_by_what_became_of_them():
     ("words", "values"),
     [
         (["experiment=digits_permuted", "strategy=er"], {"optimizer.lr": 1e-5, "strategy.er.memory": 200}),
-        (["strategy=[er,ewc]", "environment=split", "optimizer=adam"], {"optimizer.lr": 2.5e-17, "strategy.ewc.strength": 1e22}),
+        (["strategy=[er,ewc]", "environment=split", "optimizer=adam"], {"optimizer.lr": 2.5e-17, "strategy.ewc.gamma": 1e22}),
         (["experiment=permuted_mnist", "environment.source=digits"], {"strategy": "[er,si]", "network": "cnn"}),
         (["environment=power_law", "environment.base=split", "environment.base.source=mnist"], {"clip": 0.1 + 0.2}),
-        (["+trainer.gradient=1", "clip=null", "environment=split", "environment.class_order=[1,2,3]"], {"batch_size": 7}),
+        (["+trainer.more=1", "clip=null", "environment=split", "environment.class_order=[1,2,3]"], {"batch_size": 7}),
         (["experiment=gdumb_split_mnist", "strategy=er", "co_schedule=cma", "averaging=ema"], {"optimizer": "adam"}),
         (["clip=1", "clip=2.0"], {"reset_optimizer": True}),
     ],
