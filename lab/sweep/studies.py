@@ -28,9 +28,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_study(
-    sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient, tasks: int = 1
-) -> optuna.Study:
+def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient, tasks: int = 1) -> optuna.Study:
     """An arm's study, begun or gone on with.
 
     Args:
