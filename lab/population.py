@@ -60,9 +60,10 @@ class Population(Tracing, nn.Module):
         self._slots = _slots(networks[0], self._skeleton[0], [*parameters, *buffers])
         self._wide = _widen_normalisation(self._skeleton[0], dtype) if dtype == torch.bfloat16 else set()
         self.watched: list[str] = []
-        """Paths of layers whose outputs :meth:`forward` is to keep in ``activations``; strategies add to it in ``setup``."""
+        """Paths of layers whose outputs :meth:`forward` is to keep in ``activations``, or, with :data:`lab.tracing.INTO` in
+        front, what goes into them; strategies add to it in ``setup``."""
         self.activations: dict[str, Tensor] = {}
-        """What the watched layers put out in the last forward pass, ``[M, B, ...]``."""
+        """What the watched layers put out, or were given, in the last forward pass, ``[M, B, ...]``."""
 
     @property
     def precise(self) -> torch.dtype:

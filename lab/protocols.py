@@ -20,13 +20,14 @@ from lab.lags import Law, apportion, law
 from lab.memory import Balanced, Reservoir, require_room
 from lab.rules import LOGICS, WAYS, Groups, Layout, Looking, Output, Rule, unsatisfiable, violations_by_labels
 from lab.seeding import derive, generator, integers, uniform
+from lab.tracing import INTO
 
 if TYPE_CHECKING:
     from lab.learner import ContinualLearner
     from lab.member import Member
 
 __all__ = [
-    "FISHER_ESTIMATORS", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
+    "FISHER_ESTIMATORS", "INTO", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
     "Law", "Layout", "Looking", "Output", "Phase", "Reservoir", "Rule", "Steps", "Strategy", "Stream", "Task",
     "UserError", "View", "apportion", "derive", "flatten", "fraction", "generator", "integers", "invalid", "law",
     "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten",

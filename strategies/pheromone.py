@@ -28,7 +28,7 @@ from strategies.pheromone_completion import Completion
 from strategies.pheromone_field import Dynamics, entropy
 from strategies.pheromone_rate import RatePrior
 from strategies.pheromone_slots import Slots, has_slots
-from strategies.pheromone_units import Units
+from strategies.pheromone_units import Groups
 
 ACTIONS = ("routing", "rate", "completion")
 ANSWERS = ""
@@ -104,7 +104,7 @@ class Pheromone(Strategy):
     def setup(self, learner):
         slotted = has_slots(learner)
         self._refuse_units(slotted)
-        self.ground = Slots(learner, self.slots) if slotted else Units(learner, self.slots or GROUPS)
+        self.ground = Slots(learner, self.slots) if slotted else Groups(learner, self.slots or GROUPS)
         learner.population.watched += [ANSWERS] if ANSWERS not in learner.population.watched else []
         for n, shape in enumerate(self.ground.shapes):
             cold = torch.full((learner.members, *shape), self.dynamics.cold, dtype=learner.population.precise)
