@@ -14,6 +14,7 @@ import numpy as np
 from lab.errors import UserError
 
 FILE = "recorded.npz"
+OF_ALL = ("steps", "ends", "seeds")
 CONTENTS = "slots/"
 """How names in the file begin of what slots held when phases ended."""
 
@@ -26,6 +27,8 @@ class Recorded:
     """int ``[E]``: after which steps; 0 is before training."""
     ends: np.ndarray
     """int ``[P]``: the steps at which phases ended."""
+    seeds: np.ndarray
+    """int ``[M]``."""
     values: dict[str, np.ndarray]
     """``{strategy.name: float32 [E, M, ...]}``; NaN at moments that a run did not come to."""
     contents: dict[str, np.ndarray]
@@ -34,7 +37,7 @@ class Recorded:
     def write(self, file) -> None:
         """As arrays by name."""
         arrays = self.values | {f"{CONTENTS}{name}": array for name, array in self.contents.items()}
-        np.savez_compressed(file, steps=self.steps, ends=self.ends, **arrays)
+        np.savez_compressed(file, steps=self.steps, ends=self.ends, seeds=self.seeds, **arrays)
 
 
 def joined(parts: list[Recorded | None], order: list[int]) -> Recorded | None:
@@ -46,7 +49,8 @@ def joined(parts: list[Recorded | None], order: list[int]) -> Recorded | None:
     def together(of: str) -> dict[str, np.ndarray]:
         return {name: np.concatenate([getattr(p, of)[name] for p in parts], 1)[:, order] for name in getattr(first, of)}
 
-    return Recorded(first.steps, first.ends, together("values"), together("contents"))
+    seeds = np.concatenate([part.seeds for part in parts])[order]
+    return Recorded(first.steps, first.ends, seeds, together("values"), together("contents"))
 
 
 def load_recorded(folder: Path) -> Recorded | None:
@@ -60,9 +64,9 @@ def load_recorded(folder: Path) -> Recorded | None:
         return None
     try:
         with np.load(path) as arrays:
-            named = {name: arrays[name] for name in arrays.files if name not in ("steps", "ends")}
+            named = {name: arrays[name] for name in arrays.files if name not in OF_ALL}
             contents = {name.removeprefix(CONTENTS): array for name, array in named.items() if name.startswith(CONTENTS)}
             values = {name: array for name, array in named.items() if not name.startswith(CONTENTS)}
-            return Recorded(arrays["steps"], arrays["ends"], values, contents)
+            return Recorded(*(arrays[name] for name in OF_ALL), values, contents)
     except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise UserError(f"{path}: is no record of this lab ({error})") from None

@@ -30,7 +30,7 @@ class Recorder(nn.Module):
         course = learner.course
         due = sorted({0, *course.ends, *course.evaluations()})
         spaced = [round(i * (len(due) - 1) / (MOST - 1)) for i in range(MOST)] if len(due) > MOST else range(len(due))
-        self.steps, self.ends = [due[i] for i in spaced], list(course.ends)
+        self.steps, self.ends, self.seeds = [due[i] for i in spaced], list(course.ends), learner.seeds
         self._of = {number: [*strategy.recorded()] for number, strategy in enumerate(learner.strategies)}
         for number, strategy in enumerate(learner.strategies):
             for name, value in strategy.recorded().items():
@@ -54,7 +54,7 @@ class Recorder(nn.Module):
         if not values:
             return None
         contents = {name: _array(value) for name, value in self.holding.contents().items()} if self.holding else {}
-        return Recorded(np.array(self.steps), np.array(self.ends), values, contents)
+        return Recorded(np.array(self.steps), np.array(self.ends), np.array(self.seeds), values, contents)
 
 
 def _array(value: Tensor) -> np.ndarray:

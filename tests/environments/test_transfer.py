@@ -1,5 +1,6 @@
 """Source, reset, target."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,8 +8,11 @@ from environments.motif_families import MotifFamilies
 from environments.sources.digits import digits
 from environments.split import Split
 from environments.transfer import Transfer
+from lab.comparison import cells_of, compare
+from lab.comparison.cells import Run
 from lab.errors import UserError
 from lab.experiment import Experiment
+from lab.recorded import load_recorded
 from lab.results import load
 from lab.run import composed
 from lab.stream import Budget
@@ -81,3 +85,26 @@ def test_the_target_is_measured_by_itself(tmp_path):
     assert results.metrics["target_aulc"].shape == (2,)
     assert results.metrics["target_accuracy"].tolist() == results.accuracy[:, -1, first:].mean(1).tolist()
     assert len(own) >= 4
+
+
+def test_arms_that_keep_and_drop_what_was_laid_down_are_paired_by_seed(tmp_path):
+    """The experiment as its header says, in miniature: alike up to the reset, compared seed by seed behind it."""
+    few = {"train": 24, "test": 20, "length": 16}
+    words = [f"environment.base.{name}={count}" for name, count in few.items()]
+    words += ["experiment=motif_transfer_small", "seeds=2", "epochs=2", "evaluation.every=1", "tracking=off"]
+    words += ["trainer.enable_progress_bar=false", "plan.processes=1", f"paths.runs={tmp_path}"]
+    runs = []
+    for carry in ("keep", "reset"):
+        folder = train(composed(*words, f"strategy.pheromone.carry={carry}"))
+        runs.append(Run(folder, load(folder)))
+    kept, dropped = (run.results.curves["accuracy"] for run in runs)
+    reset = next(e for e, task in enumerate(runs[0].results.curves["task"]) if task > 2)
+    np.testing.assert_array_equal(kept[:, :reset], dropped[:, :reset])
+    fields = [load_recorded(run.folder).values["pheromone.field_0"] for run in runs]
+    np.testing.assert_array_equal(fields[0][:reset], fields[1][:reset])
+    assert (fields[0][reset] != fields[1][reset]).any()
+    found = compare(cells_of(runs, ("target_aulc",)), ("target_aulc",))
+    assert [(row.cell, row.seeds) for row in found.differences if row.paired] == [("pheromone carry=reset", [0, 1])]
+    overlap = runs[0].results.diagnostics["environment.overlap_A1_A2"]
+    assert overlap.shape == (2,)
+    assert ((overlap >= 0) & (overlap < 0.3)).all()

@@ -41,6 +41,7 @@ def test_it_is_kept_at_the_beginning_at_evaluations_and_at_ends_of_phases():
     kept = learner.recorder.kept(["counts"])
     assert kept.steps.tolist() == [0, 3, 6, 8, 9, 12, 15, 16]
     assert kept.ends.tolist() == [8, 16]
+    assert kept.seeds.tolist() == SEEDS
     assert kept.values["counts.steps"][:, 0, 1].tolist() == kept.steps.tolist()
     assert not kept.contents, "a perceptron has no slots"
 
@@ -85,6 +86,7 @@ def test_members_in_several_processes_are_put_together_in_the_order_of_seeds(tmp
     ]  # fmt: skip
     one, two = map(load_recorded, folders)
     assert one.steps.tolist() == two.steps.tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert one.seeds.tolist() == two.seeds.tolist() == [0, 1, 2]
     (name, *_) = one.values
     assert one.values[name].shape[:2] == (7, 3)
     for name, values in one.values.items():
