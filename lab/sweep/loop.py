@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
 from lab.sweep.arms import Arm
 from lab.sweep.claims import worker
 from lab.sweep.patient import Patient
-from lab.sweep.population import Population, Trained, grouped, place, train
+from lab.sweep.population import Population, Trained, grouped, place
+from lab.sweep.pruning import first_seeds, train_some
 from lab.sweep.question import Sweep
 from lab.sweep.rounds import asked, rounds
 from lab.sweep.space import Value, suggested
@@ -88,7 +89,8 @@ class Tuning:
         """Train some trials together; where that fails for a reason of theirs, those that are alone in it fail alone."""
         name = f"{self.sweep.name}: {self.arm.name}: {_called(works)}"
         try:
-            experiment = Population(self.arm, [work.values for work in works], self.sweep.seeds).experiment(self.home)
+            values = [work.values for work in works]
+            experiment = Population(self.arm, values, first_seeds(self.sweep)).experiment(self.home)
         except UserError as error:
             self._failed(works, error)
             return
@@ -96,9 +98,10 @@ class Tuning:
         for work in works:
             self._note(work, **told)
         try:
-            trained = train(experiment, self.sweep.objectives, len(works), name)
-        except (OSError, IncompleteError, KilledError, AtWorkError):
-            raise  # a full disk, a killed process: no trial's fault, and the same command goes on
+            trials = [work.trial for work in works]
+            trained = train_some(self.sweep, self.arm, trials, values, experiment, name, self.home)
+        except (OSError, OptunaError, IncompleteError, KilledError, AtWorkError):
+            raise  # a full disk, a storage that is lost, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
             self._failed(works, error)
             return

@@ -28,18 +28,19 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient) -> optuna.Study:
+def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient, tasks: int = 1) -> optuna.Study:
     """An arm's study, begun or gone on with.
 
     Args:
         asked: the question, whose answers the trials are: space and protocol.
+        tasks: of its streams in tuning.
 
     Raises:
         UserError: it was begun with another question.
     """
     study = optuna.create_study(
         study_name=f"{sweep.name}.{arm}", storage=storage, load_if_exists=True, directions=sweep.directions,
-        sampler=sampler_of(sweep, space), pruner=pruner_of(sweep),
+        sampler=sampler_of(sweep, space), pruner=pruner_of(sweep, tasks),
     )  # fmt: skip
     known = study.user_attrs.get("question")
     if known is None:
@@ -143,13 +144,15 @@ _SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
 }
 
 
-def pruner_of(sweep: Sweep) -> optuna.pruners.BasePruner:
-    """The pruner that a sweep names, or one that never prunes."""
+def pruner_of(sweep: Sweep, tasks: int = 1) -> optuna.pruners.BasePruner:
+    """The pruner that a sweep names, or one that never prunes; ``tasks``: of its streams in tuning."""
     if sweep.pruner is None:
         return optuna.pruners.NopPruner()
     options = dict(sweep.pruner)
     name = options.pop("name")
-    return _made("pruner", name, getattr(optuna.pruners, PRUNED_BY[name]), options)
+    # Optuna would find these out from finished trials.
+    known = {"hyperband": {"max_resource": tasks}, "halving": {"min_resource": 1}}
+    return _made("pruner", name, getattr(optuna.pruners, PRUNED_BY[name]), known.get(name, {}) | options)
 
 
 def _made(key: str, name: str, made: type, options: dict[str, Any], documented: type | None = None, **own: Any) -> Any:
@@ -161,7 +164,8 @@ def _made(key: str, name: str, made: type, options: dict[str, Any], documented: 
             rest = f"{nearest(str(option), known)}It takes {', '.join(['seed', *known] if key == 'sampler' else known)}"
             raise UserError(f"{key}.{option}: {name} has no such option. {rest}")
     try:
-        return made(**own, **options)
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            return made(**own, **options)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}={name}: {' '.join(str(error).split())}") from None
 
