@@ -40,7 +40,7 @@ def found(sweep: Sweep, home: Path, url: str | None = None) -> Found:
     return Found(
         sweep.name, sweep.claim or sweep.name, sweep.path.read_text(encoding="utf-8-sig"), sweep.objectives,
         [Arm(arm.name, arm.objectives, arm.study, record.get("arms", {}).get(arm.name, {})) for arm in arms], record,
-        address(home, url), again(sweep), known.get("protocol", ""), bool(known.get("forced")),
+        address(home, url), again(sweep), home, known.get("protocol", ""), bool(known.get("forced")),
     )  # fmt: skip
 
 
