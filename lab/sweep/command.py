@@ -103,8 +103,8 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         finals = [job() for job in last.values()]
         content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
         best.save(sweep, finals, content, asking.home)
+        page = reporting.report(sweep, asking.home, given.storage)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
-    page = reporting.report(sweep, asking.home, given.storage)
     for path in (page, asking.home / best.BEST):
         print(path, file=sys.stderr if given.json else sys.stdout)
     reporting.track(sweep, asking.home, words, given.storage)
