@@ -43,6 +43,11 @@ def open_storage(home: Path, url: str | None) -> Patient:
     return Patient(_journal(home) if url is None else _database(url))
 
 
+def in_words(url: str | None, home: Path) -> str:
+    """Where the storage is, for messages and pages: without a password."""
+    return str(home / JOURNAL) if url is None else _parsed(url).render_as_string(hide_password=True)
+
+
 def _journal(home: Path) -> BaseStorage:
     path = home / JOURNAL
     try:
@@ -60,16 +65,11 @@ def _database(url: str) -> BaseStorage:
         return get_storage(_with_tables(parsed))
     except (NoSuchModuleError, ImportError) as error:
         told = "; the extra `postgresql` has it" if "psycopg" in str(error) else ""
-        raise UserError(f"--storage {_named(parsed)}: its driver is missing ({error}){told}") from None
+        raise UserError(f"--storage {in_words(url, Path())}: its driver is missing ({error}){told}") from None
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise UserError(f"--storage {_named(parsed)}: {not_answering(error)}") from None
+        raise UserError(f"--storage {in_words(url, Path())}: {not_answering(error)}") from None
     except RuntimeError as error:  # tables of another version of Optuna
-        raise UserError(f"--storage {_named(parsed)}: {error}") from None
-
-
-def _named(url: URL) -> str:
-    """For messages: without a password."""
-    return url.render_as_string(hide_password=True)
+        raise UserError(f"--storage {in_words(url, Path())}: {error}") from None
 
 
 def _with_tables(url: URL, tries: int = 5) -> RDBStorage:

@@ -67,10 +67,6 @@ def test_trials_may_be_in_a_database(home):
     assert not home.exists()
 
 
-def test_a_password_stays_where_it_is(home):
-    assert reporting.address(home, "postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-
-
 def test_arms_that_have_not_begun_are_left_out(home):
     import optuna
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from lab.errors import UserError
-from lab.sweep.storage import JOURNAL, open_storage
+from lab.sweep.storage import JOURNAL, in_words, open_storage
 
 
 def _study(storage):
@@ -44,6 +44,11 @@ def test_a_url_that_leads_nowhere_is_told_of_at_once(tmp_path, url, says):
     with pytest.raises(UserError, match=says) as told:
         open_storage(tmp_path, url)
     assert "secret" not in str(told.value)
+
+
+def test_a_storage_is_named_without_its_password(tmp_path):
+    assert in_words("postgresql://me:secret@host/name", tmp_path) == "postgresql+psycopg://me:***@host/name"
+    assert in_words(None, tmp_path) == str(tmp_path / JOURNAL)
 
 
 def test_a_database_in_a_file_serves(tmp_path):
