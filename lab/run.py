@@ -69,9 +69,13 @@ def _cells(arguments: list[str]) -> int:
     import hydra
 
     statuses: list[int] = []
+    here = os.getpid()
 
     def job(composed: Any) -> None:
-        statuses.append(attempted(lambda: _cell(composed)))
+        if os.getpid() == here:
+            statuses.append(attempted(lambda: _cell(composed)))
+        else:  # a launcher's process, which has a copy of the list; it brings back what is raised
+            _cell(composed)
 
     def compose_all(words: list[str]) -> None:
         with _sweep_folder(words) as folder:
@@ -99,11 +103,23 @@ def _sweeps(arguments: list[str]) -> bool:
     return not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
 
 
+SENT = "hydra.sweep.dir=${paths.runs}/launched"
+"""Where a launcher keeps the jobs that it sends to other machines, and their logs: on a disk that these share."""
+
+
+def is_launchers(word: str) -> bool:
+    """Whether a word of a command chooses one of Hydra's launchers, or is an option of it."""
+    return word.lstrip("+").startswith(("hydra/launcher=", "hydra.launcher."))
+
+
 @contextmanager
 def _sweep_folder(arguments: list[str]) -> Iterator[list[str]]:
     """Within it, an override that keeps Hydra's `multirun.yaml`, written before anything is validated, out of the runs."""
     if not _sweeps(arguments) or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in arguments):
         yield []
+        return
+    if any(is_launchers(word) for word in arguments):
+        yield [SENT]
         return
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         yield [f"hydra.sweep.dir='{folder}'"]

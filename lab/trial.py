@@ -16,6 +16,7 @@ from lab.learner import overrides
 from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, why_in_turn
 from lab.protocols import Stream
+from lab.stream import first_of
 from lab.training import trainer_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def stream_for(experiment: Experiment, seed: int) -> Stream:
     """A member's stream, announced as the order leaves it and rewritten by the strategies, each of which it must serve."""
     config, data = experiment.config, experiment.environment.data
-    stream = experiment.order.unbounded(experiment.environment.stream(seed))
+    stream = experiment.order.unbounded(first_of(experiment.environment.stream(seed), config["first_tasks"]))
     none = "this environment announces no boundaries"
     none = "order.over=stream leaves no boundaries" if config["order"].get("over") == "stream" else none
     for strategy in experiment.strategies():

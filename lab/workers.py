@@ -25,6 +25,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class AtWorkError(UserError):
+    """Another process holds the lock."""
+
+
 class WorkerError(Exception):
     """A worker ended without a result: our mistake, or somebody killed it."""
 
@@ -117,5 +121,5 @@ def locked(folder: Path, name: str = ".lock", wait: bool = False) -> Iterator[No
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
-            raise UserError(f"{folder}: another process is at work on this run") from None
+            raise AtWorkError(f"{folder}: another process is at work on this run") from None
         yield

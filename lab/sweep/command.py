@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.errors import UserError
+from lab.errors import UserError, whole
 
 if TYPE_CHECKING:
     from lab.sweep.question import Sweep
@@ -82,18 +83,37 @@ def read_found(folder: Path) -> dict[str, Any] | None:
 def _run(given: argparse.Namespace, words: list[str]) -> None:
     from lab.sweep import best, question
     from lab.sweep.asking import ask
+    from lab.sweep.launching import is_ours
+    from lab.sweep.rounds import share
+    from lab.workers import locked
 
     sweep, runs = question.find(given.name), Path(given.runs).expanduser()
+    launchers = [word for word in words if is_ours(word)]
+    words = [word for word in words if word not in launchers]
     _check_words(words)
     asking = ask(sweep, words, home(sweep, runs), given.storage)  # whatever is wrong is told before anything is trained
+    if launchers or given.workers is not None:
+        _launch(given, words, launchers, runs)
+    share(asking.claims, {key: job for tuning in asking.tunings for key, job in tuning.jobs().items()})
     for tuning in asking.tunings:
-        tuning.run()
         tuning.refuse_valueless()
-    finals = [best.run_final(sweep, tuning.arm, tuning.study, runs) for tuning in asking.tunings]
-    content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
-    best.save(sweep, finals, content, asking.home)
+    last = {own.arm.name: partial(best.run_final, sweep, own.arm, own.study, runs) for own in asking.tunings}
+    share(asking.claims, {f"{arm}.final": job for arm, job in last.items()})
+    with locked(asking.home, ".found.lock", wait=True):  # of several workers each finds the final runs done, or does them
+        finals = [job() for job in last.values()]
+        content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
+        best.save(sweep, finals, content, asking.home)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
     print(asking.home / best.BEST, file=sys.stderr if given.json else sys.stdout)
+
+
+def _launch(given: argparse.Namespace, words: list[str], launchers: list[str], runs: Path) -> None:
+    """Have workers elsewhere do all there is to do; this command waits for them, and shows what they found."""
+    from lab.sweep.launching import launch
+
+    workers = whole("--workers", 1 if given.workers is None else given.workers, 1)
+    storage = [f"--storage={given.storage}"] if given.storage else []
+    launch(["sweep", given.name, f"--runs={given.runs}", *storage, *words], workers, launchers, runs)
 
 
 def summary(content: dict[str, Any]) -> str:
@@ -140,6 +160,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--runs", default="runs", help="folder of run directories (runs)")
     parser.add_argument("--storage", metavar="URL", help="a database for the trials (a file beside the runs)")
+    parser.add_argument("--workers", type=int, metavar="N", help="started by a launcher: hydra/launcher=submitit_slurm")
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_intermixed_args(arguments)
     if given.name and "=" in given.name:

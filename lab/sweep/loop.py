@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
 from lab.sweep.arms import Arm
-from lab.sweep.population import Population, Trained, grouped, place, train, worker
+from lab.sweep.claims import worker
+from lab.sweep.patient import Patient
+from lab.sweep.population import Population, Trained, grouped, place
+from lab.sweep.pruning import first_seeds, train_some
 from lab.sweep.question import Sweep
+from lab.sweep.rounds import asked, rounds
 from lab.sweep.space import Value, suggested
-from lab.sweep.studies import FINISHED, budget, in_state, trial_of
+from lab.sweep.studies import FINISHED, budget, in_state
 from lab.sweep.values import Outcome
-from lab.workers import KilledError, WorkerError
+from lab.workers import AtWorkError, KilledError, WorkerError
 
 
 @dataclass(frozen=True)
@@ -41,22 +48,17 @@ class Tuning:
     sweep: Sweep
     arm: Arm
     study: optuna.Study
+    storage: Patient
     home: Path
 
-    def run(self) -> None:
-        """Go on until the budget is spent; trials that a stopped command left are taken up first."""
-        while trials := self._left() or self._asked():
-            self.train(trials)
+    def jobs(self) -> dict[str, Callable[[], None]]:
+        """The rounds of this arm, by the key under which a worker claims one."""
+        places = rounds(budget(self.sweep, self.arm.space), self.sweep.at_once)
+        return {f"{self.arm.name}.{own[0]}-{own[-1]}": partial(self.round, own) for own in places}
 
-    def _left(self) -> list[optuna.Trial]:
-        """Trials that were begun and not finished."""
-        return [trial_of(self.study, frozen) for frozen in in_state(self.study, TrialState.RUNNING)]
-
-    def _asked(self) -> Iterable[optuna.Trial]:
-        """As many new trials as one population takes and the budget has, each asked for when it is its turn."""
-        there = len(in_state(self.study, *FINISHED, TrialState.RUNNING))
-        count = min(self.sweep.at_once, budget(self.sweep, self.arm.space) - there)
-        return [] if count <= 0 else (self.study.ask() for _ in range(count))
+    def round(self, places: range) -> None:
+        """Bring the trials of some places in the budget to their end; those that a stopped worker left are taken up."""
+        self.train(asked(self.study, self.storage, places))
 
     def refuse_valueless(self) -> None:
         """Raise a :class:`UserError` where all trials are done and none came to a value."""
@@ -87,17 +89,19 @@ class Tuning:
         """Train some trials together; where that fails for a reason of theirs, those that are alone in it fail alone."""
         name = f"{self.sweep.name}: {self.arm.name}: {_called(works)}"
         try:
-            experiment = Population(self.arm, [work.values for work in works], self.sweep.seeds).experiment(self.home)
+            values = [work.values for work in works]
+            experiment = Population(self.arm, values, first_seeds(self.sweep)).experiment(self.home)
         except UserError as error:
             self._failed(works, error)
             return
         told = {"population": str(experiment.folder.relative_to(self.home)), "place": place(experiment), "worker": worker()}
         for work in works:
-            work.note(**told)
+            self._note(work, **told)
         try:
-            trained = train(experiment, self.sweep.objectives, len(works), name)
-        except (OSError, IncompleteError, KilledError):
-            raise  # a full disk, a killed process: no trial's fault, and the same command goes on
+            trials = [work.trial for work in works]
+            trained = train_some(self.sweep, self.arm, trials, values, experiment, name, self.home)
+        except (OSError, OptunaError, IncompleteError, KilledError, AtWorkError):
+            raise  # a full disk, a storage that is lost, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
             self._failed(works, error)
             return
@@ -114,20 +118,29 @@ class Tuning:
         if not isinstance(error, (UserError, WorkerError)):
             traceback.print_exception(error)
         why = " ".join(str(error).split()) or type(error).__name__
-        works[0].note(why=f"failed: {why}")
-        self.study.tell(works[0].trial, state=TrialState.FAIL)
+        self._finish(works[0], state=TrialState.FAIL, why=f"failed: {why}")
         print(f"{self.sweep.name}: {self.arm.name}: {_called(works)}: failed: {why}", file=sys.stderr, flush=True)
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def _tell(self, work: Work, outcome: Outcome, seconds: float) -> None:
         """A trial without a value, since a seed diverged, say, is pruned: of a failed one the sampler would learn nothing."""
-        work.note(config=self.arm.differing(work.values), by_seed=outcome.by_seed, seeds=self.sweep.seeds, seconds=seconds)
+        told = {"config": self.arm.differing(work.values), "by_seed": outcome.by_seed, "seeds": self.sweep.seeds}
         if outcome.why:
-            work.note(why=outcome.why)
-            self.study.tell(work.trial, state=TrialState.PRUNED)
+            self._finish(work, state=TrialState.PRUNED, **told, seconds=seconds, why=outcome.why)
         else:
-            self.study.tell(work.trial, outcome.means)
+            self._finish(work, outcome.means, **told, seconds=seconds)
+
+    def _finish(
+        self, work: Work, values: list[float] | None = None, state: TrialState | None = None, **attributes: Any
+    ) -> None:
+        self._note(work, **attributes)
+        with suppress(UpdateFinishedTrialError):
+            self.study.tell(work.trial, values, state, skip_if_finished=True)
+
+    def _note(self, work: Work, **attributes: Any) -> None:
+        with suppress(UpdateFinishedTrialError):  # by another worker, which took this one, asleep for a while, for gone
+            work.note(**attributes)
 
     def _standing(self, trained: Trained) -> str:
         """How far the arm is, and what its best trial so far has."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +76,6 @@ def train(experiment: Experiment, objectives: dict[str, str], trials: int, name:
     with Progress(name, experiment.config["trainer"]["enable_progress_bar"]) as progress:
         folder = experiment.run(progress)
     return Trained(outcomes(load(folder), objectives, trials), folder, time.perf_counter() - begun)
-
-
-def worker() -> str:
-    """This process, for others on the same storage."""
-    return f"{platform.node()}:{os.getpid()}"
 
 
 def place(experiment: Experiment) -> str:

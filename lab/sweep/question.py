@@ -174,8 +174,26 @@ def _refuse_contradictions(sweep: Sweep) -> None:
         raise UserError("trials: missing; a sweep says how many for each arm, unless its sampler is a grid")
     if sweep.pruner and len(sweep.objectives) > 1:
         raise UserError(f"pruner={sweep.pruner['name']}: serves one objective, and these are {', '.join(sweep.objectives)}")
+    _refuse_batches(sweep)
     if len(sweep.objectives) > 1 and sweep.sampler["name"] == "cmaes":
         raise UserError(f"sampler=cmaes: serves one objective, and these are {', '.join(sweep.objectives)}")
+
+
+def _refuse_batches(sweep: Sweep) -> None:
+    """Refuse seeds in batches of which nothing comes: pruned across seeds is by the Wilcoxon test, and by enough of them."""
+    across_seeds, count = bool(sweep.pruner) and sweep.pruner["name"] == "wilcoxon", len(sweep.seeds)
+    if sweep.seed_batch and not across_seeds:
+        raise UserError(f"seed_batch={sweep.seed_batch}: is for pruner: wilcoxon, which compares seed by seed; expected null")
+    if not across_seeds:
+        return
+    if not (sweep.seed_batch and sweep.seed_batch < count):
+        expected = f"a number below {count}, the seeds of tuning: where all are trained at once, none are saved"
+        raise UserError(f"pruner=wilcoxon, seed_batch={sweep.seed_batch}: expected seed_batch to be {expected}")
+    before_last = (count - 1) // sweep.seed_batch * sweep.seed_batch
+    threshold = sweep.pruner.get("p_threshold", 0.1)
+    if isinstance(threshold, float) and 0.5**before_last >= threshold:
+        told = f"before the last batch there are {before_last} seeds, whose smallest p is {0.5**before_last:.3g}"
+        raise UserError(f"pruner=wilcoxon: would never prune at p_threshold={threshold:g}: {told}; set more tuning.seeds")
 
 
 def _section(key: str, given: Any, defaults: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Optuna's side of a sweep: where trials are kept, one study an arm, its sampler and pruner."""
+"""Optuna's side of a sweep: one study an arm, its sampler and pruner."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import inspect
 import json
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from lab.cell import flat
 from lab.config import nearest
 from lab.errors import UserError
 from lab.seeding import derive
+from lab.sweep.patient import Patient
 from lab.sweep.question import Sweep
 from lab.sweep.space import Space, combinations, grid
-
-JOURNAL = "journal.log"
-"""The default storage, in a sweep's home."""
 
 PRUNED_BY = {"median": "MedianPruner", "percentile": "PercentilePruner", "hyperband": "HyperbandPruner"}
 PRUNED_BY |= {"halving": "SuccessiveHalvingPruner", "wilcoxon": "WilcoxonPruner"}
@@ -33,30 +28,19 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_storage(home: Path, url: str | None) -> BaseStorage:
-    """A sweep's storage: a journal file in its home, or what a URL names (SQLite, PostgreSQL, MySQL)."""
-    if url is None:
-        home.mkdir(parents=True, exist_ok=True)
-        journal = optuna.storages.journal
-        return journal.JournalStorage(journal.JournalFileBackend(str(home / JOURNAL)))
-    try:
-        return optuna.storages.get_storage(url)
-    except (ImportError, ValueError, SQLAlchemyError) as error:  # no driver, no URL, no server
-        raise UserError(f"--storage {url}: cannot be opened ({str(error).splitlines()[0]})") from None
-
-
-def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: BaseStorage) -> optuna.Study:
+def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient, tasks: int = 1) -> optuna.Study:
     """An arm's study, begun or gone on with.
 
     Args:
         asked: the question, whose answers the trials are: space and protocol.
+        tasks: of its streams in tuning.
 
     Raises:
         UserError: it was begun with another question.
     """
     study = optuna.create_study(
         study_name=f"{sweep.name}.{arm}", storage=storage, load_if_exists=True, directions=sweep.directions,
-        sampler=sampler_of(sweep, space), pruner=pruner_of(sweep),
+        sampler=sampler_of(sweep, space), pruner=pruner_of(sweep, tasks),
     )  # fmt: skip
     known = study.user_attrs.get("question")
     if known is None:
@@ -160,13 +144,15 @@ _SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
 }
 
 
-def pruner_of(sweep: Sweep) -> optuna.pruners.BasePruner:
-    """The pruner that a sweep names, or one that never prunes."""
+def pruner_of(sweep: Sweep, tasks: int = 1) -> optuna.pruners.BasePruner:
+    """The pruner that a sweep names, or one that never prunes; ``tasks``: of its streams in tuning."""
     if sweep.pruner is None:
         return optuna.pruners.NopPruner()
     options = dict(sweep.pruner)
     name = options.pop("name")
-    return _made("pruner", name, getattr(optuna.pruners, PRUNED_BY[name]), options)
+    # Optuna would find these out from finished trials.
+    known = {"hyperband": {"max_resource": tasks}, "halving": {"min_resource": 1}}
+    return _made("pruner", name, getattr(optuna.pruners, PRUNED_BY[name]), known.get(name, {}) | options)
 
 
 def _made(key: str, name: str, made: type, options: dict[str, Any], documented: type | None = None, **own: Any) -> Any:
@@ -178,17 +164,13 @@ def _made(key: str, name: str, made: type, options: dict[str, Any], documented: 
             rest = f"{nearest(str(option), known)}It takes {', '.join(['seed', *known] if key == 'sampler' else known)}"
             raise UserError(f"{key}.{option}: {name} has no such option. {rest}")
     try:
-        return made(**own, **options)
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            return made(**own, **options)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}={name}: {' '.join(str(error).split())}") from None
 
 
 # --- trials -----------------------------------------------------------------------------------------------------------
-
-
-def trial_of(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
-    """A trial that was begun, maybe by a command that is no more, to go on with."""
-    return optuna.Trial(study, frozen._trial_id)
 
 
 def in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:

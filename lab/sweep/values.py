@@ -22,6 +22,8 @@ class Outcome:
     """Of each objective, seed by seed; None where it is undefined, say because the member diverged."""
     why: str
     """Why a seed is without a value; empty where none is."""
+    diverged: bool = False
+    """Whether some seed did."""
 
     @property
     def means(self) -> list[float]:
@@ -42,7 +44,7 @@ def _outcome(results: Results, values: dict[str, np.ndarray], places: slice) -> 
     if steps:
         count = len(results.seeds[places])
         told = ", ".join(map(str, steps))
-        return Outcome(by_seed, f"{len(steps)} of {count} seeds diverged (step{'s' * (len(steps) > 1)} {told})")
+        return Outcome(by_seed, f"{len(steps)} of {count} seeds diverged (step{'s' * (len(steps) > 1)} {told})", True)
     lost = [name for name, of in by_seed.items() if None in of]
     return Outcome(by_seed, "; ".join(f"{name} is undefined, {results.undefined.get(name, 'for a seed')}" for name in lost))
 

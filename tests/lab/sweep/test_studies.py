@@ -7,7 +7,8 @@ from scipy.stats import qmc
 
 from lab.errors import UserError
 from lab.sweep.space import distribution, suggested
-from lab.sweep.studies import budget, open_storage, open_study, sampler_of
+from lab.sweep.storage import open_storage
+from lab.sweep.studies import budget, open_study, sampler_of
 from tests.lab.sweep.test_question import read
 
 SPACE = {"x": distribution("x", "interval(-1.0, 1.0)"), "y": distribution("y", "interval(-1.0, 1.0)")}
@@ -104,8 +105,3 @@ def test_a_journal_keeps_trials(tmp_path):
     study = open_study(sweep, "er", SPACE, ASKED, open_storage(tmp_path / "home", None))
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert (tmp_path / "home" / "journal.log").exists()
-
-
-def test_a_database_that_there_is_not(tmp_path):
-    with pytest.raises(UserError, match="--storage nosuch://x: cannot be opened"):
-        open_storage(tmp_path, "nosuch://x")
