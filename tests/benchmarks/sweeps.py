@@ -1,4 +1,4 @@
-"""What it gains to train a sweep's trials as one population: 16 trials x 3 seeds of replay on MNIST, against one after the other.
+"""What it gains to train a sweep's trials as one population: 16 trials x 3 seeds of replay on MNIST, or one after the other.
 
 Both ways are whole runs of the lab, from the experiment to its results, split over the machine's cores as the plan has it; the
 trials differ in their learning rate. One after the other a trial is a population too, of its three seeds.
