@@ -178,7 +178,7 @@ def _front(found: Found, best: set[tuple[str, int]], across: str, up: str) -> Ch
 
 
 def optimism(found: Found, objective: str) -> list[Chart]:
-    """Winners and defaults on tuning streams and on fresh seeds."""
+    """Winners and defaults on tuning streams and on fresh seeds; not of what a configuration costs, which no seed changes."""
     rows = []
     for row in standings(found, objective):
         for place, one in (("tuning streams", row.tuning), ("fresh seeds", row.fresh)):
@@ -186,7 +186,7 @@ def optimism(found: Found, objective: str) -> list[Chart]:
                 edges = {"low": _number(one.low), "high": _number(one.high)} if place == "fresh seeds" else {}
                 own = {"series": row.arm, "row": f"{row.arm} {row.what}", "where": place, "mean": _number(one.mean)}
                 rows.append(own | edges | {"said": str(one), "seeds": len(one.values)})
-    if not any(row["where"] == "fresh seeds" for row in rows):
+    if objective.startswith("cost.") or not any(row["where"] == "fresh seeds" for row in rows):
         return []
     y = {"field": "row", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 200, "grid": False}}
     shift = {"field": "where", "type": "nominal", "sort": ["tuning streams", "fresh seeds"]}

@@ -91,9 +91,9 @@ def importances(found: Found, objective: str) -> Figure | None:
 @for_print
 def optimism(found: Found, objective: str) -> Figure | None:
     """The winner and the default configuration of each arm: what tuning streams said, and what fresh seeds said, with 95 %
-    intervals. None before anything was run on fresh seeds."""
+    intervals. None before anything was run on fresh seeds, and of what a configuration costs, which no seed changes."""
     known = standings(found, objective)
-    if not any(row.fresh for row in known):
+    if objective.startswith("cost.") or not any(row.fresh for row in known):
         return None
     names = list(dict.fromkeys(row.arm for row in known))
     figure = empty(COLUMN * 1.4, 0.55 * len(known) + 0.9)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,8 +133,20 @@ class Found:
     storage: str
     """The address of the storage, without a password."""
     command: str
+    """What runs it."""
+    home: Path
+    """Its folder among the runs."""
     protocol: str = ""
     forced: bool = False
+
+    @property
+    def finals(self) -> dict[str, Path]:
+        """The run directories of winners on fresh seeds, of a single arm that of its default configuration too, by name."""
+        runs = self.home.parent.parent
+        own = {arm.name: arm.record["final"]["folder"] for arm in self.arms if "final" in arm.record}
+        if len(own) == 1:
+            own["default"] = next(arm.record["default"]["folder"] for arm in self.arms if "default" in arm.record)
+        return {name: runs / folder for name, folder in own.items()}
 
     @property
     def trials(self) -> list[tuple[Arm, Trial]]:

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from lab.comparison.protocol import SECTIONS
 from lab.report.page.facts import Table, duration
 from lab.report.page.frame import Section, write
 from lab.report.page.stills import embedded
@@ -84,7 +85,7 @@ def _winners(found: Found, objective: str) -> Table:
         gap = "-" if row.optimism is None else f"{row.optimism:+.3g}"
         rows.append((row.arm, [f"{row.arm} {row.what}", row.chosen, tuning, fresh, seeds, gap]))
     header = ["configuration", "settings", "on tuning streams [95 %]", "on fresh seeds [95 %]", "fresh seeds", "optimism"]
-    return Table(f"{words(objective)} of winners and defaults", header, rows)
+    return Table(f"Winners and defaults: {words(objective)}", header, rows)
 
 
 def _compared(found: Found) -> Table | None:
@@ -184,9 +185,11 @@ def _counts(found: Found) -> Table:
 
 def commands(found: Found) -> list[tuple[str, str]]:
     """What one may type next, each with what it is for."""
-    first = found.arms[0].name
     made = [("The sweep; what is there is not run again:", found.command), ("This page:", f"lab report {found.name}")]
     if found.record:
-        best = "best.yaml" if len(found.arms) == 1 else f"best_{first}.yaml"
-        made.append(("A winner:", f"lab run experiment={best}"))
+        finals = list(dict.fromkeys(map(str, found.finals.values())))
+        varied = sorted({axis.key for arm in found.arms for axis in arm.axes if axis.key.split(".")[0] in SECTIONS})
+        options = "".join(f" --varies {key}" for key in varied)
+        made.append(("The best configuration:", f"lab run experiment={found.home / 'best.yaml'}"))
+        made.append(("The runs on fresh seeds, by every measure:", f"lab compare {' '.join(finals)}{options}"))
     return [*made, ("The trials in Optuna's own pages:", f"optuna-dashboard {found.storage}")]

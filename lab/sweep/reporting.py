@@ -12,7 +12,7 @@ from lab.sweep import question
 from lab.sweep.command import read_found
 from lab.sweep.found import Arm, Found
 from lab.sweep.question import Sweep
-from lab.sweep.studies import JOURNAL, open_storage
+from lab.sweep.storage import JOURNAL, in_words, open_storage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -35,12 +35,12 @@ def found(sweep: Sweep, home: Path, url: str | None = None) -> Found:
         raise UserError(f"{sweep.name}: has not been run into {home} yet; lab sweep {sweep.name} runs it{elsewhere}")
     record, arms = read_found(home) or {}, _arms(sweep, open_storage(home, url))
     if not arms:
-        raise UserError(f"{sweep.name}: {address(home, url)} has none of its trials; lab sweep {sweep.name} makes them")
+        raise UserError(f"{sweep.name}: {in_words(url, home)} has none of its trials; lab sweep {sweep.name} makes them")
     known = arms[0].study.user_attrs
     return Found(
         sweep.name, sweep.claim or sweep.name, sweep.path.read_text(encoding="utf-8-sig"), sweep.objectives,
         [Arm(arm.name, arm.objectives, arm.study, record.get("arms", {}).get(arm.name, {})) for arm in arms], record,
-        address(home, url), again(sweep), known.get("protocol", ""), bool(known.get("forced")),
+        in_words(url, home), again(sweep), home, known.get("protocol", ""), bool(known.get("forced")),
     )  # fmt: skip
 
 
@@ -55,15 +55,6 @@ def _arms(sweep: Sweep, storage: BaseStorage) -> list[Arm]:
         for arm, name in names.items()
         if name in there
     ]
-
-
-def address(home: Path, url: str | None) -> str:
-    """What `optuna-dashboard` takes to show the trials, without a password."""
-    if url is None:
-        return str(home / JOURNAL)
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True)
 
 
 def again(sweep: Sweep) -> str:

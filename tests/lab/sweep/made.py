@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -83,8 +84,11 @@ def record(found_studies, objectives=None, shift=-0.02):
             "best": winner.params,
             "trial": winner.number,
             "tuning": {"by_seed": winner.user_attrs["by_seed"]},
-            "final": {"by_seed": fresh, "folder": f"runs/{arm}/0-5"},
-            "default": {"by_seed": {key: [value - 0.1 for value in values] for key, values in fresh.items()}},
+            "final": {"by_seed": fresh, "folder": f"{arm}/0-5"},
+            "default": {
+                "folder": f"{arm}-default/0-5",
+                "by_seed": {key: [value - 0.1 for value in values] for key, values in fresh.items()},
+            },
         }
     return {"arms": arms, "objectives": objectives}
 
@@ -99,7 +103,7 @@ def found(objectives=None, finished=True, trials=12, storage=None, **changes):
     arms = [Arm(arm, objectives, study, kept.get("arms", {}).get(arm, {})) for arm, study in made.items()]
     given = {
         "name": "tuned", "title": "Replay is better than plain training, each at its best.", "question": "arms: {}\n",
-        "storage": "journal.log", "command": "lab sweep tuned",
+        "storage": "journal.log", "command": "lab sweep tuned", "home": Path("runs/sweeps/tuned"),
         "protocol": "trials chosen on validation data of tuning streams (seeds 1000-1002), winners run on seeds 0-5",
     }  # fmt: skip
     return Found(objectives=objectives, arms=arms, record=kept, **(given | changes))

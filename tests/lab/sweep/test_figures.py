@@ -1,6 +1,7 @@
 """Figures of sweeps: what they show is what the trials have, and any sweep has them or goes without."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -35,7 +36,7 @@ def made(*trials, directions=None, **spaces):
 
 
 def sweep(*arms):
-    return Found("tuned", "Tuned", "", arms[0].objectives, list(arms), {}, "journal.log", "lab sweep tuned")
+    return Found("tuned", "Tuned", "", arms[0].objectives, list(arms), {}, "journal.log", "lab sweep tuned", Path())
 
 
 RATE = optuna.distributions.FloatDistribution(0.001, 1.0, log=True)

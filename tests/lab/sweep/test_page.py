@@ -76,6 +76,8 @@ def test_it_begins_with_what_was_found_and_how(pages, one):
     assert f"on 6 fresh seeds, at optimizer.lr={rate}, " in said
     assert f"tuning streams said {mean:.3f} (optimism +0.020); the default configuration has {mean - 0.12:.3f} [" in said
     assert "optuna-dashboard journal.log" in said
+    assert "lab run experiment=runs/sweeps/tuned/best.yaml" in said
+    assert "lab compare runs/naive/0-5 runs/er/0-5 --varies network.width" in said
 
 
 def test_what_was_forced_says_so_first(pages):
@@ -88,7 +90,7 @@ def test_a_sweep_under_way_says_how_far_it_is(pages):
     said = " ".join(Parsed(pages["under way"]).text().split())
     assert "under way, 30 trials done" in said
     assert "on tuning streams alone, the best so far, at optimizer.lr=" in said
-    assert "best_naive.yaml" not in said
+    assert "best.yaml" not in said
 
 
 def test_every_trial_is_in_the_table(pages, one):

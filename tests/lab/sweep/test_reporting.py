@@ -8,7 +8,7 @@ import pytest
 from lab.report.command import main
 from lab.sweep import question, reporting
 from lab.sweep.command import main as sweep
-from lab.sweep.studies import open_storage
+from lab.sweep.storage import open_storage
 
 from ..report.pages import Parsed
 from .made import record, studies
@@ -65,10 +65,6 @@ def test_trials_may_be_in_a_database(home):
     assert "under way, 30 trials done" in said
     assert f"optuna-dashboard {url}" in said
     assert not home.exists()
-
-
-def test_a_password_stays_where_it_is(home):
-    assert reporting.address(home, "postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
 
 
 def test_arms_that_have_not_begun_are_left_out(home):
