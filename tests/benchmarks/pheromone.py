@@ -6,7 +6,7 @@ plain transformer's of as many parameters, what the field's upkeep adds, and the
 
 from __future__ import annotations
 
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -90,4 +90,5 @@ def _peak(members: int, folder: Path) -> int:
 
 if __name__ == "__main__":
     seconds(WITH, int(sys.argv[1]), Path(sys.argv[2]))
-    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Not `ru_maxrss`, which begins with that of the process that started this one.
+    print(1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]))

@@ -76,15 +76,24 @@ def test_killed_it_goes_on_to_the_same_bits(until):
         assert torch.equal(value.nan_to_num(-1), resumed.state_dict()[name].nan_to_num(-1)), name
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES)
-def test_a_member_goes_where_it_goes_alone(coordinates):
-    """In double precision: AdamW makes a step of what rounding leaves of a gradient of 0."""
-    options = {"coordinates": coordinates, "dtype": torch.float64}
+@pytest.mark.parametrize(
+    ("coordinates", "dtype", "apart"),
+    [("learned", torch.float32, 2e-5), *((coordinates, torch.float64, 1e-9) for coordinates in COORDINATES)],
+)
+def test_a_member_goes_where_it_goes_alone(coordinates, dtype, apart):
+    """But for the biases of attention, whose middle thirds, the keys', change nothing: AdamW makes steps of their roundings.
+
+    With fixed coordinates all tokens have much the same slots, and in float32 roundings choose among the mask's entries.
+    """
+    options = {"coordinates": coordinates, "dtype": dtype}
     together, alone = learner([3, 5, 9], **options), learner([5], stack=False, **options)
     for each in (together, alone):
         fit(each)
     for name, value in alone.population.state_dict().items():
-        torch.testing.assert_close(together.population.state_dict()[name][1], value[0], rtol=1e-6, atol=1e-8)
+        own, other = together.population.state_dict()[name][1], value[0]
+        if name.endswith("project/bias") and "gate" not in name:
+            own, other = (each.view(3, -1)[::2] for each in (own, other))
+        torch.testing.assert_close(own, other, rtol=0, atol=apart, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
