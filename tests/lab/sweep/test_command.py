@@ -13,7 +13,7 @@ from lab.comparison.gathering import gather
 from lab.errors import IncompleteError
 from lab.results import load
 from lab.run import composed
-from lab.sweep import command, pruning
+from lab.sweep import command, pruning, reporting
 
 WORDS = ["environment=permuted", "environment.tasks=2", "network.width=12", "network.depth=1", "steps=5"]
 GOOD = {
@@ -39,6 +39,9 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "sweeps").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lab.report.figures.write_run_figures", lambda results, folder: None)  # seconds of drawing
+
+    # A report costs as much as such a sweep; test_reporting.py has it.
+    monkeypatch.setattr(reporting, "report", lambda sweep, home, url: home / reporting.PAGE)
 
     def ask(**changed):
         Path("sweeps/mine.yaml").write_text(yaml.safe_dump(GOOD | changed, sort_keys=False))
