@@ -19,6 +19,7 @@ from lab.results import Results, load, write_whole
 from lab.statistics import estimate
 from lab.sweep.arms import Arm
 from lab.sweep.experiment_file import experiment_file
+from lab.sweep.found import undominated
 from lab.sweep.loop import best_of
 from lab.sweep.question import Sweep
 from lab.sweep.studies import in_state
@@ -160,16 +161,11 @@ def front(sweep: Sweep, finals: list[Final]) -> list[dict[str, Any]]:
     trials = [(final.arm.name, trial) for final in finals for trial in in_state(final.study, TrialState.COMPLETE)]
     signs = np.array([1 if way == "maximize" else -1 for way in sweep.directions])
     values = np.array([trial.values for _, trial in trials]) * signs
-    best = [not _dominated(own, values) for own in values]
-    chosen = [pair for pair, kept in zip(trials, best, strict=True) if kept]
+    chosen = [pair for pair, kept in zip(trials, undominated(values), strict=True) if kept]
     return [
         {"arm": arm, "trial": t.number, "params": t.params, "values": dict(zip(sweep.objectives, t.values, strict=True))}
         for arm, t in chosen
     ]
-
-
-def _dominated(own: np.ndarray, values: np.ndarray) -> bool:
-    return bool(((values >= own).all(1) & (values > own).any(1)).any())
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

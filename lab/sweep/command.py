@@ -81,7 +81,7 @@ def read_found(folder: Path) -> dict[str, Any] | None:
 
 
 def _run(given: argparse.Namespace, words: list[str]) -> None:
-    from lab.sweep import best, question
+    from lab.sweep import best, question, reporting
     from lab.sweep.asking import ask
     from lab.sweep.launching import is_ours
     from lab.sweep.rounds import share
@@ -103,8 +103,11 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         finals = [job() for job in last.values()]
         content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
         best.save(sweep, finals, content, asking.home)
+        page = reporting.report(sweep, asking.home, given.storage)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
-    print(asking.home / best.BEST, file=sys.stderr if given.json else sys.stdout)
+    for path in (page, asking.home / best.BEST):
+        print(path, file=sys.stderr if given.json else sys.stdout)
+    reporting.track(sweep, asking.home, words, given.storage)
 
 
 def _launch(given: argparse.Namespace, words: list[str], launchers: list[str], runs: Path) -> None:

@@ -103,7 +103,8 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 
 def _work(command: list[str], folder: Path, number: int) -> None:
-    """One worker, in a process of its own: a launcher's may hold threads, and a Hydra that is at work."""
-    status = subprocess.run([sys.executable, "-c", PROGRAM, *command], cwd=folder).returncode
+    """One worker, in a process of its own: a launcher's may hold threads, and a Hydra that is at work. What is found is told by
+    the command that launched it, once."""
+    status = subprocess.run([sys.executable, "-c", PROGRAM, *command], cwd=folder, stdout=subprocess.DEVNULL).returncode
     if status:
         raise IncompleteError(f"worker {number}: ended with status {status}; its log says why, and the same command goes on")
