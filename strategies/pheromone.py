@@ -87,7 +87,7 @@ class Pheromone(Strategy):
         self.carry = one_of("strategy.pheromone.carry", carry, CARRIES)
         self.rank = whole("strategy.pheromone.rank", rank, 1)
         options = (completion_pattern, completion_trained, completion_weight, completion_epochs)
-        self.completion = Completion(*options)
+        self.completion = Completion(*options, kept=carry != "reset")
 
     def contents(self):
         return {"field": self.kept.digest()} if self.kept else {}

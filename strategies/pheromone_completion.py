@@ -7,9 +7,10 @@ step). Its loss is the cross-entropy of the rows of p, and the pattern is
     agreement   A, which the network works out by what it has learnt
     extrinsic   P = Q_1' E Q_1, E_ij = [token i = token j], rows adding up to 1: which tokens slots have in common
 
-When weights are reset the net stays. What it makes of the mean pattern of a step is, in the next one, a prior that the routing
-is blended with, (1 - w) p + w prior; w falls in a line from ``weight`` to 0 over ``epochs`` passes over the phase's examples.
-While w is above 0 the net is not trained. A net that never is, the control, completes at random.
+When weights are reset the net stays, unless fields are to be cold again: there is no prior then. What it makes of the mean
+pattern of a step is, in the next one, a prior that the routing is blended with, (1 - w) p + w prior; w falls in a line from
+``weight`` to 0 over ``epochs`` passes over the phase's examples. While w is above 0 the net is not trained. A net that never
+is, the control, completes at random.
 
 The source does not describe the net. Ours has 64 ReLU units and is trained by Adam (Kingma & Ba 2015) at a rate of .001.
 """
@@ -37,14 +38,14 @@ class Completion(nn.Module):
         UserError: names the key.
     """
 
-    def __init__(self, pattern: str, trained: bool, weight: float, epochs: int):
+    def __init__(self, pattern: str, trained: bool, weight: float, epochs: int, kept: bool):
         super().__init__()
         key = "strategy.pheromone.completion_"
         self.pattern = one_of(f"{key}pattern", pattern, PATTERNS)
         if not isinstance(trained, bool):
             raise invalid(f"{key}trained", trained, "true or false")
         self.trained, self.weight = trained, number(f"{key}weight", weight, most=1.0)
-        self.epochs = whole(f"{key}epochs", epochs, 1)
+        self.epochs, self.kept = whole(f"{key}epochs", epochs, 1), kept
 
     def setup(self, learner, ground: Slots) -> None:
         self.ground = ground
@@ -79,15 +80,19 @@ class Completion(nn.Module):
         patterns, weight = self._patterns(learner, batch), self._weight(learner)
         if self.trained:
             self._train(learner, patterns, shares * right, takes_part & (weight == 0))
-        if _was_reset(learner):
+        if self._has_prior(learner):
             mean = torch.einsum("mb,mlbi->mli", shares, patterns).unsqueeze(2)
             priors = self._completed(mean, self._parts()).exp().squeeze(2).unbind(1)
             self.ground.write(learner, "prior", priors, takes_part)
             self.ground.write(learner, "prior_weight", [weight] * len(priors), takes_part)
 
+    def _has_prior(self, learner) -> bool:
+        """Whether weights were reset when this phase began, or one before it, and the nets were kept."""
+        return self.kept and any(phase.fresh for phase in learner.course.phases[: learner.phase + 1])
+
     def _weight(self, learner) -> Tensor:
         """w in the next step, ``[M]``."""
-        if not _was_reset(learner):
+        if not self._has_prior(learner):
             return torch.zeros_like(self.begun, dtype=self.weight_in.dtype)
         left = 1 - (learner.clock + 1 - self.begun).to(self.weight_in.dtype) / self.lasting
         return self.weight * left.clamp(min=0)
@@ -136,8 +141,3 @@ class Completion(nn.Module):
         square.copy_(torch.where(who, BETA2 * square + (1 - BETA2) * gradient.square(), square))
         step = (mean / (1 - BETA1**count)) / ((square / (1 - BETA2**count)).sqrt() + 1e-8)
         part.copy_(torch.where(who, part - RATE * step, part))
-
-
-def _was_reset(learner) -> bool:
-    """Whether weights were reset at the beginning of this phase, or of one before it."""
-    return any(phase.fresh for phase in learner.course.phases[: learner.phase + 1])

@@ -48,6 +48,15 @@ def test_priors_are_distributions_of_the_net_that_survives():
     assert prior.std() > 0
 
 
+def test_what_is_cold_again_has_no_prior():
+    plain, cold = Pheromone(action="none"), Pheromone(action="completion", carry="reset")
+    learners = [learner_with(plain), learner_with(cold)]
+    for learner in learners:
+        fit(learner)
+    for name, value in learners[0].population.state_dict().items():
+        assert torch.equal(learners[1].population.state_dict()[name], value)
+
+
 @pytest.mark.parametrize("pattern", ["agreement", "extrinsic"])
 def test_nets_learn_the_routing_of_right_answers(pattern):
     """The loss on what is not masked falls below that of a net that was never trained."""
@@ -73,7 +82,7 @@ def test_nets_learn_the_routing_of_right_answers(pattern):
 
 def test_extrinsic_patterns_say_which_tokens_slots_share():
     """Three tokens x, y, x in two slots, by loops."""
-    net = Completion("extrinsic", True, 0.3, 20)
+    net = Completion("extrinsic", True, 0.3, 20, True)
     groups = torch.tensor([[[[1.0, 0], [0.5, 0.5], [0, 1]]]])
     tokens = torch.tensor([[[4, 2, 4]]])
     learner = type("", (), {"activations": {"layers.0.grouper_1": groups}})

@@ -22,7 +22,7 @@ EVERYTHING = {"action": ["routing", "rate", "completion"], "control": "constant"
 WAYS = {
     "shuffled": {"action": "rate", "control": "shuffled"},
     "extrinsic": {"action": "completion", "completion_pattern": "extrinsic", "carry": "svd", "rank": 2},
-    "random": {"action": "completion", "completion_trained": False, "carry": "reset"},
+    "random": {"action": "completion", "completion_trained": False},
 }
 
 
