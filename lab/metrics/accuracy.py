@@ -67,8 +67,10 @@ def worst_case_accuracy(R: Array, curves: Array, tasks: Array) -> Array:
 
 
 def _learnt(R: Array) -> Array:
-    own = np.arange(R.shape[2])
-    return R[:, own + 1, own]
+    """Each task's accuracy when it had been trained, ``[M, T]``: together with later ones where its own row is not there."""
+    there = ~np.isnan(R).all((0, 2))
+    rows = [next((i for i in range(j + 1, len(there)) if there[i]), j + 1) for j in range(R.shape[2])]
+    return R[:, rows, np.arange(R.shape[2])]
 
 
 def _mean(values: Array) -> Array:

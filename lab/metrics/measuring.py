@@ -53,7 +53,8 @@ def measure(
     values |= {name: np.full(len(R), np.nan) for name in reasons}
     lost = np.array([step is not None for step in diverged])
     values = {name: np.where(lost, np.nan, value) for name, value in values.items()}
-    why = "every member diverged" if lost.all() else "not all that it needs was evaluated (evaluation.tasks)"
+    unmeasured = "not all that it needs was evaluated (evaluation.tasks), or tasks were trained together"
+    why = "every member diverged" if lost.all() else unmeasured
     reasons |= {name: why for name, value in values.items() if name not in reasons and np.isnan(value).all()}
     return values, reasons
 

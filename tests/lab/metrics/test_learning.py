@@ -66,4 +66,5 @@ def test_tasks_that_are_trained_together_have_the_same_phase():
     assert values["target_aulc"] == pytest.approx(0.7)
     assert values["target_accuracy"] == pytest.approx(0.9)
     assert values["min_accuracy"] == pytest.approx((0.2 + 0.1) / 2)
+    assert values["learning_accuracy"] == pytest.approx((0.7 + 0.8 + 0.9) / 3), "the sources' when both had been trained"
     assert "target_aulc" not in measure(R, {**curves, "fresh": []}, [None])[0]
