@@ -71,6 +71,12 @@ class Claims:
         claims = self.study.get_trials(deepcopy=False)
         return all(any(claim.state == TrialState.COMPLETE for claim in _chain(claims, key)) for key in keys)
 
+    def at_work(self, keys: list[str]) -> dict[str, str]:
+        """Of these pieces of work those that are somebody's, with who has them."""
+        claims = self.study.get_trials(deepcopy=False)
+        last = {key: chain[-1] for key in keys if (chain := _chain(claims, key))}
+        return {key: claim.user_attrs["worker"] for key, claim in last.items() if claim.state == TrialState.RUNNING}
+
     @contextmanager
     def of(self, key: str) -> Iterator[Claim | None]:
         """Within it the work is this worker's; None: it is done, or a worker that lives has it. Left without
