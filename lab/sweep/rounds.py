@@ -53,10 +53,10 @@ def share(claims: Claims, work: dict[str, Callable[[], None]], pause: float = LO
         work: by key, what is to be done; it may be begun several times, the last time to its end.
     """
     told: set[str] = set()
-    while not claims.are_done(list(work)):
-        if _did_one(claims, work):
+    while left := claims.left(work):
+        if _did_one(claims, {key: work[key] for key in left}):
             continue
-        for key, worker in claims.at_work(list(work)).items():
+        for key, worker in claims.at_work(left).items():
             if f"{key} {worker}" not in told:
                 print(f"lab: {key} is being done by {worker}; waiting for it", file=sys.stderr, flush=True)
             told.add(f"{key} {worker}")
