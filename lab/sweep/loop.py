@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.errors import IncompleteError, UserError
@@ -100,8 +100,8 @@ class Tuning:
         try:
             trials = [work.trial for work in works]
             trained = train_some(self.sweep, self.arm, trials, values, experiment, name, self.home)
-        except (OSError, IncompleteError, KilledError, AtWorkError):
-            raise  # a full disk, a killed process: no trial's fault, and the same command goes on
+        except (OSError, OptunaError, IncompleteError, KilledError, AtWorkError):
+            raise  # a full disk, a storage that is lost, a killed process: no trial's fault, and the same command goes on
         except Exception as error:
             self._failed(works, error)
             return

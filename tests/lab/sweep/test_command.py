@@ -13,7 +13,7 @@ from lab.comparison.gathering import gather
 from lab.errors import IncompleteError
 from lab.results import load
 from lab.run import composed
-from lab.sweep import command, loop, reporting
+from lab.sweep import command, pruning, reporting
 
 WORDS = ["environment=permuted", "environment.tasks=2", "network.width=12", "network.depth=1", "steps=5"]
 GOOD = {
@@ -101,7 +101,7 @@ def test_a_sweep_from_its_question_to_its_winners(here, capfd):
 
 def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(here, capfd, monkeypatch, tmp_path):
     here(arms=None, final={"seeds": 2})
-    whole, times = loop.train, []
+    whole, times = pruning.train, []
 
     def interrupted(*given):
         times.append(given)
@@ -109,7 +109,7 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(here, capfd, mon
             raise KeyboardInterrupt if len(times) == 1 else IncompleteError("a full machine")
         return whole(*given)
 
-    monkeypatch.setattr(loop, "train", interrupted)
+    monkeypatch.setattr(pruning, "train", interrupted)
     assert lab(capfd)[0] == 1
     assert lab(capfd)[0] == 1
     assert lab(capfd)[0] == 0
@@ -121,7 +121,7 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(here, capfd, mon
 
 
 def test_a_trial_that_fails_fails_alone(here, capfd, monkeypatch):
-    whole, broken = loop.train, []
+    whole, broken = pruning.train, []
 
     def train(experiment, *rest):
         rates = experiment.config["optimizer"]["lr"]
@@ -131,7 +131,7 @@ def test_a_trial_that_fails_fails_alone(here, capfd, monkeypatch):
             raise RuntimeError("cannot be trained")
         return whole(experiment, *rest)
 
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(pruning, "train", train)
     here(arms=None, at_once=4, final={"seeds": 2})
     status, _, err = lab(capfd)
     assert status == 0

@@ -144,8 +144,8 @@ def test_across_seeds_only_the_survivors_next_seeds_are_trained(tmp_path):
 
 def test_a_whole_sweep_with_a_pruner(tmp_path):
     one = tuning(tmp_path, pruner={"name": "median", "n_startup_trials": 2}, tuning={"seeds": 2}, trials=12, at_once=4)
-    for train_round in one.jobs().values():
-        train_round()
+    for job in one.jobs().values():
+        job()
     states = [trial.state.name for trial in one.study.trials]
     assert len(states) == 12
     assert set(states) == {"COMPLETE", "PRUNED"}
