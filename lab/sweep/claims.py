@@ -1,6 +1,6 @@
 """Which worker does what: a piece of work is claimed by exactly one, and taken up by another when its worker is gone.
 
-Claims are trials of a study of their own, `<sweep>.claims`, in the sweep's storage: the one thing that every Optuna storage
+Claims are trials of a study of their own, `claims of <sweep>`, in the sweep's storage: the one thing that every Optuna storage
 does for exactly one of several at once is to number new trials. Whoever wants a piece of work that is free makes a trial that
 names it and the claim that it would follow; of several that would follow the same one, the lowest number has it.
 
@@ -62,7 +62,7 @@ class Claims:
 
     def __init__(self, storage: Patient, sweep: str, folder: Path, beat: float = BEAT, grace: float = GRACE):
         self.storage, self.folder, self.beat, self.grace = storage, folder, beat, grace
-        self.study = optuna.create_study(study_name=f"{sweep}.claims", storage=storage, load_if_exists=True)
+        self.study = optuna.create_study(study_name=f"claims of {sweep}", storage=storage, load_if_exists=True)
         self._heard: dict[int, tuple[int, float]] = {}
         """By the number of a claim: its last sign of life, and when it was first seen here."""
 
