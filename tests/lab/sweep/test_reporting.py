@@ -96,10 +96,8 @@ def test_a_sweep_ends_with_its_report_and_is_tracked(home, capfd, monkeypatch):
 
 def test_it_is_tracked_in_an_experiment_of_its_name_or_not_at_all(home, monkeypatch, capsys):
     tried(home)
-    asked, sent = question.find("tuned"), []
-    monkeypatch.setattr(
-        tracked, "send", lambda found, home, settings: sent.append((found.name, settings)) or "the store is away"
-    )
+    asked, sent, away = question.find("tuned"), [], "the store is away"
+    monkeypatch.setattr(tracked, "send", lambda found, home, settings: sent.append((found.name, settings)) or away)
     reporting.track(asked, home, ["tracking=off"])
     assert sent == []
     reporting.track(asked, home, ["tracking.uri=sqlite:///mine.db"])
