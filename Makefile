@@ -5,7 +5,7 @@ READY := .venv/ready
 # Locked packages that must match each other come first and together: torchvision is built against one torch.
 TORCH := $(shell grep -E '^(torch|torchvision)==' requirements.lock)
 
-.PHONY: demo test test-slow test-gpu bench lint lock clean
+.PHONY: demo test test-slow test-postgresql test-gpu bench lint lock clean
 
 demo: $(READY)
 	$(BIN)/lab demo
@@ -15,6 +15,11 @@ test: $(READY) lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
+
+# PostgreSQL from Debian's packages, where it is missing; its server is the tests' own and ends with them.
+test-postgresql: $(READY)
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends postgresql
+	LAB_POSTGRESQL=required $(BIN)/python -m pytest -q -m postgresql
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -q -m gpu
@@ -37,7 +42,7 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch torchvision
-	.venv-lock/bin/python -m pip install --quiet --editable '.[avalanche,dev]'
+	.venv-lock/bin/python -m pip install --quiet --editable '.[avalanche,dev,postgresql,ray,slurm]'
 	.venv-lock/bin/python -m pip freeze --exclude-editable | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
 	rm -rf .venv-lock
 

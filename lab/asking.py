@@ -76,4 +76,4 @@ def _listens(learner: ContinualLearner) -> bool:
 
 def _fitting(learner: ContinualLearner) -> int:
     """Examples of a member in a forward pass; half of what is read at once elsewhere, since activations want a place too."""
-    return max(32, learner.reader.at_once(2 * (learner.members if learner.population.stack else 1)))
+    return max(32, learner.reader.at_once(2 * (learner.crowd if learner.population.stack else 1)))

@@ -21,6 +21,7 @@ NEWER_OPTIONS: dict[str, Any] = {
     "evaluation.at_most": None,
     "evaluation.loss": False,
     "evaluation.constrained": 16,
+    "first_tasks": None,
     "averaging": {"_target_": "lab.averaging.Averaging"},
     "order": {"_target_": "lab.order.Uniform"},
     "schedule": {"_target_": "lab.schedules.Schedule"} | CONSTANT,
@@ -42,13 +43,15 @@ def deciding(config: dict[str, Any]) -> dict[str, Any]:
     {'evaluation': {'split': 'test'}}
     >>> deciding({"evaluation": {"criterion": 0.9}})
     {'evaluation': {'criterion': 0.9}}
+    >>> deciding({"first_tasks": None}), deciding({"first_tasks": 2})
+    ({}, {'first_tasks': 2})
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
     for key, value in NEWER_OPTIONS.items():
         section, _, name = key.partition(".")
-        if not name and kept.get(section) == value:
+        if not name and section in kept and kept[section] == value:
             del kept[section]
-        elif name in (kept.get(section) or {}) and kept[section][name] == value:
+        elif name and name in (kept.get(section) or {}) and kept[section][name] == value:
             kept[section] = {other: given for other, given in kept[section].items() if other != name}
     return kept
 

@@ -122,6 +122,8 @@ def check(config: dict) -> None:
     for key, value in (("epochs", config["epochs"]), ("steps", config["steps"])):
         if value is not None:
             whole(key, value, 1)
+    if config["first_tasks"] is not None:
+        whole("first_tasks", config["first_tasks"], 1)
     whole("evaluation.constrained", config["evaluation"]["constrained"], 0)
     number("evaluation.criterion", config["evaluation"]["criterion"], 0, 1)
     if config["epochs"] is None and config["steps"] is None:

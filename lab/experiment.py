@@ -33,6 +33,7 @@ from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
 from lab.reader import Reader
 from lab.results import Results, join, save, write_whole
 from lab.schedules import Curve
+from lab.stages import Decide, Stages
 from lab.stream import Budget, Course
 from lab.training import finished, results_of, train
 from lab.workers import locked, side_by_side
@@ -42,13 +43,18 @@ PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16, "64": torch.float64}
 
 @dataclass
 class Experiment:
-    """One cell for all its seeds, from its resolved configuration (a plain dict)."""
+    """One cell for all its seeds, from its resolved configuration (a plain dict).
+
+    Args:
+        repeated: whether several members may have one seed: trials of a sweep, side by side.
+    """
 
     config: dict[str, Any]
+    repeated: bool = False
 
     def __post_init__(self):
         check(self.config)
-        self.seeds = seeds_of(self.config["seeds"])
+        self.seeds = list(self.config["seeds"]) if self.repeated else seeds_of(self.config["seeds"])
         first, *_ = self.strategies()
         self.engine = first if isinstance(first, Engine) else None
         if self.engine:
@@ -62,7 +68,8 @@ class Experiment:
             target = self.config["environment"]["_target_"]
             raise invalid("environment._target_", target, "an environment: `data`, and `stream(seed)`; see lab.protocols")
         arranging.check(self.order, self.environment.data)
-        self.streams = [trial.stream_for(self, seed) for seed in self.seeds_for("stream")]
+        streams = {seed: trial.stream_for(self, seed) for seed in dict.fromkeys(self.seeds_for("stream"))}
+        self.streams = [streams[seed] for seed in self.seeds_for("stream")]
         accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise invalid("trainer.accelerator", "gpu", "auto or cpu: this machine has no CUDA device that torch can use")
@@ -134,8 +141,8 @@ class Experiment:
         rest = (self.environment.data, self.config["network"], folder, self.device)
         return arranging.arranged(self.order, self.streams, self.seeds_for("order"), *rest)
 
-    def course(self, members: list[int], block: int) -> Course:
-        return self._course(*self.arranged, members, block)
+    def course(self, members: list[int], block: int, crowd: list[int] | None = None) -> Course:
+        return self._course(*self.arranged, members, block, crowd)
 
     @property
     def waits_for_scores(self) -> bool:
@@ -146,13 +153,20 @@ class Experiment:
         """All members' course without the scores: of the same steps and rates, the samples in random order."""
         return self._course(self.streams, None, list(range(len(self.seeds))), LONGEST_BLOCK)
 
-    def _course(self, streams: list[Stream], orders: list[Uniform] | None, members: list[int], block: int) -> Course:
+    def _course(
+        self,
+        streams: list[Stream],
+        orders: list[Uniform] | None,
+        members: list[int],
+        block: int,
+        crowd: list[int] | None = None,
+    ) -> Course:
         budget = Budget(self.config["batch_size"], self.config["epochs"], self.config["steps"])
         seeds = self.seeds_for("order")
         return Course(
             [streams[m] for m in members], [seeds[m] for m in members], budget, block,
             self.config["evaluation"]["every"], self.config["checkpoint"]["every"], self.config["trainer"]["max_steps"],
-            streams, self.schedule(members), orders and [orders[m] for m in members],
+            streams, self.schedule(members), orders and [orders[m] for m in members], crowd and [streams[m] for m in crowd],
         )  # fmt: skip
 
     def averaging(self, members: list[int]) -> Averaging:
@@ -167,10 +181,10 @@ class Experiment:
             raise invalid("schedule._target_", self.config["schedule"]["_target_"], "a lab.schedules.Curve")
         return curve
 
-    def learner(self, members: list[int], plan: Plan) -> ContinualLearner:
-        """The learner of some of the members (positions in ``seeds``)."""
+    def learner(self, members: list[int], plan: Plan, crowd: list[int] | None = None) -> ContinualLearner:
+        """The learner of some of the members (positions in ``seeds``), who are left of a ``crowd`` (:mod:`lab.compacting`)."""
         own, init = [self.seeds[m] for m in members], self.seeds_for("initialisation")
-        course = self.course(members, plan.block)
+        course = self.course(members, plan.block, crowd)
         layout = self.environment.data.layout
         sayable = layout.sayable if layout and layout.sayable.shape[1] == course.streams[0].outputs else None
         population = Population(self.make_network, [init[m] for m in members], plan.stack, self.dtype, own, sayable)
@@ -211,8 +225,13 @@ class Experiment:
 
     # --- the job ------------------------------------------------------------------------------------------------------
 
-    def run(self, progress: Progress) -> Path:
-        """Train, or go on training, and leave `results.json`; a finished run is left as it is."""
+    def run(self, progress: Progress, decide: Decide | None = None) -> Path:
+        """Train, or go on training, and leave `results.json`; a finished run is left as it is.
+
+        Args:
+            decide: who goes on after each task's end (:mod:`lab.stages`); the results are of those who came to the last one,
+                and there are none where nobody did. None: everyone does.
+        """
         if not (self.folder / "config.yaml").exists():
             trial.try_strategies(self)
         with locked(self.folder):
@@ -226,8 +245,14 @@ class Experiment:
             self._announce()
             plan = settled(self.folder, self.wish, self.device, self.settle_plan)
             shares = [list(range(len(self.seeds)))[p :: plan.processes] for p in range(plan.processes)]
-            parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
-            save(join(parts, self.seeds), self.folder)
+            left, parts = list(range(len(self.seeds))), []
+            if decide:
+                left, parts = Stages(self, shares, plan, progress, decide).run()
+            else:
+                parts = self._alone(shares[0], plan, progress) if plan.processes == 1 else self._split(shares, plan, progress)
+            if left:
+                places = [left.index(place) for share in shares for place in share if place in left]
+                save(join(parts, [self.seeds[place] for place in left], places), self.folder)
             self._incomplete.unlink()
         return self.folder
 

@@ -16,6 +16,7 @@ from lab.ahead import Work, works
 from lab.answering import among, answered, score_before
 from lab.averaging import Averaging
 from lab.encounters import Encounters
+from lab.errors import UserError
 from lab.evaluation import Evaluation
 from lab.optimizers import StackedOptimizer, clip_by_member
 from lab.population import Population
@@ -34,7 +35,8 @@ class ContinualLearner(Services, LightningModule):
     """M learners trained together.
 
     What strategies use: ``population``, ``optimizer``, ``reader``, ``layout`` (of the data's outputs, or None), ``course``,
-    ``seeds``, ``phase`` (the number of the one in training), ``clock`` ``[M]`` (steps each member has taken), ``activations``
+    ``seeds``, ``phase`` (the number of the one in training), ``clock`` ``[M]`` (steps each member has taken), ``crowd`` (how
+    many began together here, with those who were cut since: what sums over samples are parted by), ``activations``
     (of the layers in ``population.watched``, in the step's forward pass), and :class:`Services`.
 
     Args:
@@ -67,6 +69,7 @@ class ContinualLearner(Services, LightningModule):
         self.strategies = nn.ModuleList(strategies)
         self.course, self.seeds, self.members = course, seeds, len(seeds)
         self.places = places or (list(range(len(seeds))), len(seeds))
+        self.crowd = len(course.crowd)
         self.outputs, self.clip, self.reset_optimizer, self.layout = outputs, clip, reset_optimizer, reader.layout
         self.optimizer = optimizer
         self.register_buffer("clock", torch.zeros(self.members, dtype=torch.int64))
@@ -98,11 +101,13 @@ class ContinualLearner(Services, LightningModule):
         return self.optimizer
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["passes"] = dict(self.passes)
+        checkpoint["passes"], checkpoint["members"] = dict(self.passes), self.places[0]
         if self.evaluation.violated:
             checkpoint["violated"] = self.evaluation.violated
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
+        if checkpoint.get("members", self.places[0]) != self.places[0]:
+            raise UserError(f"a checkpoint is of members {checkpoint['members']} of the run, not of {self.places[0]}")
         self.passes = dict(checkpoint["passes"])
         self.evaluation.violated = checkpoint.get("violated")
 

@@ -106,10 +106,14 @@ class Results:
                 self.undefined |= {n if kind is None else beside_name(n, kind): why for n, why in undefined.items()}
 
 
-def join(parts: list[Results], seeds: list[int]) -> Results:
-    """The members of several results of one cell, in the order of ``seeds``."""
+def join(parts: list[Results], seeds: list[int], places: list[int] | None = None) -> Results:
+    """The members of several results of one cell, in the order of ``seeds``.
+
+    Args:
+        places: among ``seeds``, of each member of the parts, one part after the other; None where seeds tell them apart.
+    """
     known = [seed for part in parts for seed in part.seeds]
-    order = [known.index(seed) for seed in seeds]
+    order = [known.index(seed) for seed in seeds] if places is None else [places.index(m) for m in range(len(seeds))]
 
     def together(arrays: list[np.ndarray | None]) -> np.ndarray | None:
         return None if arrays[0] is None else np.concatenate(arrays)[order]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import sys
 import tempfile
 import traceback
@@ -67,9 +69,13 @@ def _cells(arguments: list[str]) -> int:
     import hydra
 
     statuses: list[int] = []
+    here = os.getpid()
 
     def job(composed: Any) -> None:
-        statuses.append(attempted(lambda: _cell(composed)))
+        if os.getpid() == here:
+            statuses.append(attempted(lambda: _cell(composed)))
+        else:  # a launcher's process, which has a copy of the list; it brings back what is raised
+            _cell(composed)
 
     def compose_all(words: list[str]) -> None:
         with _sweep_folder(words) as folder:
@@ -97,11 +103,23 @@ def _sweeps(arguments: list[str]) -> bool:
     return not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
 
 
+SENT = "hydra.sweep.dir=${paths.runs}/launched"
+"""Where a launcher keeps the jobs that it sends to other machines, and their logs: on a disk that these share."""
+
+
+def is_launchers(word: str) -> bool:
+    """Whether a word of a command chooses one of Hydra's launchers, or is an option of it."""
+    return word.lstrip("+").startswith(("hydra/launcher=", "hydra.launcher."))
+
+
 @contextmanager
 def _sweep_folder(arguments: list[str]) -> Iterator[list[str]]:
     """Within it, an override that keeps Hydra's `multirun.yaml`, written before anything is validated, out of the runs."""
     if not _sweeps(arguments) or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in arguments):
         yield []
+        return
+    if any(is_launchers(word) for word in arguments):
+        yield [SENT]
         return
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         yield [f"hydra.sweep.dir='{folder}'"]
@@ -121,7 +139,8 @@ def composed(*words: str) -> dict[str, Any]:
 def overrides(arguments: list[str]) -> list[str]:
     """The user's words as Hydra takes them: a source and a wrapped environment are groups (`environment.source=mnist` and
     `environment.base=split` name a file of theirs), and folders in LAB_CONFIG (colon-separated) are searched for the user's
-    own configuration files. Where one strategy is listed, ``strategy.memory=200`` is an option of that one."""
+    own configuration files; `experiment=best.yaml` is a file that lies anywhere. Where one strategy is listed,
+    ``strategy.memory=200`` is an option of that one."""
     refuse_duplicates(arguments)
     place = r"^(?:environment/(?:source|base)@)?(environment[.\w]*\.(source|base))=(?=[\w,]+$)"
     words = [re.sub(place, _group, word) for word in arguments]
@@ -129,12 +148,29 @@ def overrides(arguments: list[str]) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"LAB_CONFIG: there is no folder {folder}")
+    words = [_experiment_file(word, folders) for word in words]
     own = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
     words = _told_to_the_only_strategy(words, [CONF, *folders], own)
     # Hydra's parser takes the overrides in one piece only: flags go first, wherever they were typed.
     flags = [word for word in words if word.startswith("-") or not re.search("^~|=", word)]
     rest = [word for word in words if word not in flags]
     return [*flags, *rest, *own]
+
+
+def _experiment_file(word: str, folders: list[Path]) -> str:
+    """`experiment=PATH.yaml` as the name of an experiment that Hydra finds, in a folder that is made for it and searched."""
+    path = Path(word.removeprefix("experiment=")).expanduser()
+    if not word.startswith("experiment=") or path.suffix not in (".yaml", ".yml"):
+        return word
+    if not path.is_file():
+        raise UserError(f"{word}: there is no such file")
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "experiment").mkdir()
+    name = re.sub(r"\W", "_", path.stem) + "_file"  # no name of the lab's own, which would be found first
+    shutil.copy(path, folder / "experiment" / f"{name}.yaml")
+    folders.append(folder)
+    return f"experiment={name}"
 
 
 def _told_to_the_only_strategy(words: list[str], folders: list[Path], own: list[str]) -> list[str]:

@@ -169,7 +169,8 @@ class Rates:
             return None
         if self._phase is None or self._phase[0] != phase:
             self._phase = phase, self._of_phase(phase)
-        return self._phase[1][first : first + count]
+        steps = torch.arange(first, first + count)  # beyond the last where others, elsewhere, train for longer
+        return self._phase[1][steps.clamp(max=len(self._phase[1]) - 1)]
 
     def _of_phase(self, phase: int) -> Tensor:
         longest = max(self.lengths[phase])

@@ -36,6 +36,7 @@ class Services:
     clock: Tensor
     seeds: list[int]
     members: int
+    crowd: int
     places: tuple[list[int], int]
     passes: dict[str, int]
     phase: int
@@ -60,7 +61,7 @@ class Services:
     def of_each_class(self, count: int) -> Balanced:
         """An empty memory for ``count`` samples of each class of each task, drawn from the task when it has ended."""
         streams, units = self.course.streams, self.course.streams[0].outputs
-        pairs = max(sum(len(task.labels[task.labels >= 0].unique()) for task in stream.tasks) for stream in streams)
+        pairs = max(sum(len(task.labels[task.labels >= 0].unique()) for task in stream.tasks) for stream in self.course.crowd)
 
         def pair(examples: Tensor, tasks: Tensor) -> Tensor:
             targets = self.reader.targets_of(examples, tasks)
@@ -171,7 +172,7 @@ class Services:
         All of them in the stream's order, or ``at_most`` so many, drawn from each member's seed.
         """
         phases = [stream.phases[phase] for stream in self.course.streams]
-        longest, device = max(len(p.examples) for p in phases), self.clock.device
+        longest, device = max(len(stream.phases[phase].examples) for stream in self.course.crowd), self.clock.device
         count = torch.tensor([len(p.examples) for p in phases], device=device).unsqueeze(1)
         examples, tasks = (
             torch.stack([F.pad(getattr(p, what), (0, longest - len(p.examples))) for p in phases]).to(device)
@@ -180,13 +181,13 @@ class Services:
         there = torch.arange(longest, device=device) < count
         if at_most is None:
             return examples, tasks, there
-        chosen = self._drawn(phase, there.sum(1).tolist(), at_most).to(device)
+        chosen = self._drawn(phase, there.sum(1).tolist(), longest, at_most).to(device)
         return examples.gather(1, chosen), tasks.gather(1, chosen), there.gather(1, chosen)
 
     @torch.no_grad()
     def features(self, examples: Tensor, tasks: Tensor) -> Tensor:
         """The last hidden layer's activations ``[M, N, D]``, as in evaluation, for training examples ``[M, N]``."""
-        several = max(32, self.reader.at_once(2 * self.members))
+        several = max(32, self.reader.at_once(2 * self.crowd))
         parts = zip(examples.split(several, 1), tasks.split(several, 1), strict=True)
         self.count(examples.shape[1])
         with self.population.evaluating():
@@ -211,15 +212,14 @@ class Services:
         """
         examples, tasks, there = self.addresses(phase, at_most)
         longest = examples.shape[1]
-        several = width or max(32, self.reader.at_once(2 * self.members))
+        several = width or max(32, self.reader.at_once(2 * self.crowd))
         for first in range(0, longest, several):
             columns = slice(first, first + several)
             inputs, targets = self.reader.read(examples[:, columns], tasks[:, columns])
             yield Batch(inputs, targets, examples[:, columns], tasks[:, columns], 0, there[:, columns].float())
 
-    def _drawn(self, phase: int, counts: list[int], at_most: int) -> Tensor:
+    def _drawn(self, phase: int, counts: list[int], longest: int, at_most: int) -> Tensor:
         """``at_most`` columns of each member without repeats: of its own, then of those behind where these are fewer."""
-        longest = max(counts)
         orders = [
             torch.cat([torch.randperm(count, generator=generator(seed, "samples", phase)), torch.arange(count, longest)])
             for seed, count in zip(self.seeds, counts, strict=True)

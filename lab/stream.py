@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from lab.errors import require
 from lab.order import Uniform
 from lab.protocols import Phase, Stream
 from lab.schedules import Curve, Rates
@@ -104,6 +105,8 @@ class Course:
         company: the streams of all members of the run, where some are in other processes: all keep the same steps.
         schedule: what learning rates are multiplied by over time; None for 1.
         orders: in which each member meets the examples of a phase; None for at random.
+        crowd: the streams of all who began together here, where some of them were cut since (:mod:`lab.compacting`): what is
+            padded to the longest stays as wide as it was.
     Raises:
         UserError: the schedule does not fit these steps.
     """
@@ -120,8 +123,10 @@ class Course:
         company: list[Stream] | None = None,
         schedule: Curve | None = None,
         orders: list[Uniform] | None = None,
+        crowd: list[Stream] | None = None,
     ):
         self.streams, self.seeds, self.budget, self.block = streams, seeds, budget, block
+        self.crowd = crowd or streams
         self.orders = orders or [Uniform()] * len(streams)
         self.every = {"evaluate": evaluate_every, "checkpoint": checkpoint_every, "stop": max_steps}
         # [phase][member]: steps of that member; the phase lasts until the longest is done.
@@ -284,6 +289,25 @@ class Blocks:
         if rates is None or not bool((rates == rates[:, :1]).all()):
             return rates, None
         return None, tuple(rates[:, 0].tolist())
+
+
+def first_of(stream: Stream, count: int | None) -> Stream:
+    """The stream as far as the end of its first ``count`` tasks, with as many output units as the whole has; None for all.
+
+    Raises:
+        UserError: there are not so many, or what they are trained on holds samples of later ones.
+    """
+    if count is None:
+        return stream
+    tasks = len(stream.tasks)
+    require(count <= tasks, "first_tasks", count, f"at most {tasks}, the tasks of this environment, or null")
+    phases = tuple(phase for phase in stream.phases if phase.completes < count)
+    own = all(bool((phase.tasks < count).all()) for phase in phases)
+    ends = bool(phases) and phases[-1].completes == count - 1
+    mixed = "null: this environment trains on samples of later tasks before that one ends"
+    require(own and ends, "first_tasks", count, mixed)
+    baseline = None if stream.baseline is None else stream.baseline[:count]
+    return replace(stream, tasks=stream.tasks[:count], phases=phases, baseline=baseline)
 
 
 class StreamDataModule(LightningDataModule):

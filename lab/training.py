@@ -197,6 +197,17 @@ def train(learner: ContinualLearner, options: dict, folder: Path, digest: str, r
     return keeper
 
 
+def restored(learner: ContinualLearner, path: Path, digest: str) -> Keeper:
+    """A new learner as it was when a checkpoint was saved, to be looked at."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    learner.on_load_checkpoint(content)
+    learner.load_state_dict(content["state_dict"])
+    keeper = Keeper(path.parent, digest, step_of(path))
+    keeper.load_state_dict(content["callbacks"][Keeper.__name__])
+    keeper.on_train_start(None, None)
+    return keeper
+
+
 def finished(learner: ContinualLearner, keeper: Keeper) -> bool:
     """Whether the learner came to the end of its course, or nobody is left to train."""
     return keeper.step == learner.course.total or bool((learner.diverged_at >= 0).all())

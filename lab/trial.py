@@ -16,6 +16,7 @@ from lab.learner import overrides
 from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, why_in_turn
 from lab.protocols import Method, Stream
+from lab.stream import first_of
 from lab.training import trainer_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def stream_for(experiment: Experiment, seed: int) -> Stream:
     """A member's stream, announced as the order leaves it and rewritten by the strategies, each of which it must serve."""
     config, data = experiment.config, experiment.environment.data
-    stream = experiment.order.unbounded(experiment.environment.stream(seed))
+    stream = experiment.order.unbounded(first_of(experiment.environment.stream(seed), config["first_tasks"]))
     none = "this environment announces no boundaries"
     none = "order.over=stream leaves no boundaries" if config["order"].get("over") == "stream" else none
     for strategy in experiment.strategies():
@@ -69,11 +70,18 @@ def _refuse_reset(experiment: Experiment, strategy: Method, stream: Stream, rewr
 
 
 def _how_to_hold_out(experiment: Experiment) -> str:
-    """What to set for data to be held out: the environment's own key, or that of the one it is made from."""
-    key, node = "environment", experiment.config["environment"]
+    """What to set for data to be held out."""
+    key = validation_key(experiment.config["environment"])
+    return f"set {key} above 0" if key else "this environment can hold none out"
+
+
+def validation_key(environment: dict) -> str | None:
+    """The key of the share of training data that an environment's node holds out: its own, or that of the one it is made from;
+    None where it has none."""
+    key, node = "environment", environment
     while "validation" not in node and isinstance(node.get("base"), dict):
         key, node = f"{key}.base", node["base"]
-    return f"set {key}.validation above 0" if "validation" in node else "this environment can hold none out"
+    return f"{key}.validation" if "validation" in node else None
 
 
 def refuse_loss(experiment: Experiment) -> None:

@@ -25,8 +25,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class AtWorkError(UserError):
+    """Another process holds the lock."""
+
+
 class WorkerError(Exception):
     """A worker ended without a result: our mistake, or somebody killed it."""
+
+
+class KilledError(WorkerError):
+    """A worker was killed: started again, it goes on."""
 
 
 def side_by_side(
@@ -72,7 +80,7 @@ def _outcome(worker: Any, receiver: Connection, meanwhile: Callable[[], None]) -
         return receiver.recv()
     except EOFError:
         worker.join()
-        return WorkerError(f"a worker process ended with status {worker.exitcode}; the same command goes on")
+        return KilledError(f"a worker process ended with status {worker.exitcode}; the same command goes on")
 
 
 def _pass_on(steps: Any, report: Callable[[int, int], None]) -> None:
@@ -113,5 +121,5 @@ def locked(folder: Path, name: str = ".lock", wait: bool = False) -> Iterator[No
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
-            raise UserError(f"{folder}: another process is at work on this run") from None
+            raise AtWorkError(f"{folder}: another process is at work on this run") from None
         yield

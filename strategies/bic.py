@@ -21,6 +21,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lab.protocols import Data, Strategy, Stream, generator, require_room, whole
 
@@ -65,7 +66,11 @@ class BiC(Strategy):
 
     def setup(self, learner):
         members, precise = learner.members, learner.population.precise
-        examples, tasks = self._padded(learner.course.streams, learner.reader.train_targets)
+        course, targets = learner.course, learner.reader.train_targets
+        examples, tasks = self._padded(course.streams, targets)
+        if course.crowd is not course.streams:  # as wide as it was before some were cut
+            more = self._padded(course.crowd, targets)[0].shape[1] - examples.shape[1]
+            examples, tasks = F.pad(examples, (0, more)), F.pad(tasks, (0, more), value=-1)
         self.register_buffer("examples", examples)
         self.register_buffer("tasks", tasks)
         self.register_buffer("new", torch.zeros_like(learner.evaluation.seen[0]))
@@ -95,7 +100,7 @@ class BiC(Strategy):
     def _logits(self, learner) -> Tensor:
         """Of the held out samples, ``[M, H, C]``."""
         learner.count(forward=self.examples.shape[1])
-        several = max(32, learner.reader.at_once(2 * learner.members))
+        several = max(32, learner.reader.at_once(2 * learner.crowd))
         parts = zip(self.examples.split(several, 1), self.tasks.clamp(min=0).split(several, 1), strict=True)
         with learner.population.evaluating():
             return torch.cat([learner.logits(learner.reader.read(*part)[0], None) for part in parts], 1)

@@ -350,7 +350,7 @@ def test_unknown_commands(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("lab ", "run schedule compare study report demo list dashboard doctor"),
+        ("lab ", "run schedule compare study sweep report demo list dashboard doctor"),
         ("lab d", "demo dashboard doctor"),
         ("lab run strategy=na", "strategy=naive"),
         ("lab run environment.tas", "environment.tasks="),

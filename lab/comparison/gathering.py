@@ -17,7 +17,7 @@ from lab.results import load
 if TYPE_CHECKING:
     from lab.study.question import Study
 
-OTHER_FOLDERS = r"part-\d+|studies"
+OTHER_FOLDERS = r"part-\d+|studies|sweeps"
 """Folders among the run directories that hold no run of their own."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.cell import deciding, flat, in_words
 
-SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "seed_for", "evaluation", "data")
+SECTIONS = ("environment", "network", "batch_size", "epochs", "steps", "first_tasks", "seed_for", "evaluation", "data")
 """Sections of the configuration that are the question, and not an answer to it; `data` is the digest of what was trained on."""
 
 NO_MATTER = ("evaluation.batch",)

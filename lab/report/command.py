@@ -1,4 +1,4 @@
-"""`lab report`: a run, several or a study as one page for a browser."""
+"""`lab report`: a run, several, a study or a sweep as one page for a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
 def _report(given: argparse.Namespace, command: str) -> None:
     if given.margin is not None:
         require(given.margin > 0, "--margin", given.margin, "a number above 0: how much counts as no difference")
-    path = _of_study(given) or _of_runs(given, command)
+    path = _of_study(given) or _of_sweep(given) or _of_runs(given, command)
     print(path, flush=True)
     if given.open:
         webbrowser.open(path.absolute().as_uri())
@@ -55,12 +55,34 @@ def _of_study(given: argparse.Namespace) -> Path | None:
     kept, runs = record.load(study) if study else {"looks": []}, Path(given.runs).expanduser()
     if not kept["looks"]:
         return None
-    asked = [name for name in ("metric", "baseline", "margin", "varies") if getattr(given, name)]
-    if asked:
-        raise UserError(f"--{asked[0]}: a study's report is as the study declared it; lab compare {study.name} takes others")
+    _refuse_choices(given, f"a study's report is as the study declared it; lab compare {study.name} takes others")
     cells, comparison = compared(study, kept["seeds"], runs)
     path = _place(given.output, [home(study, runs)])
     return write_page(path, cells, comparison, study.claim, kept["command"], kept)
+
+
+def _of_sweep(given: argparse.Namespace) -> Path | None:
+    """The sweep's own page, as far as the sweep has come, if a sweep is all that is named."""
+    from lab.questions import SWEEPS
+
+    if len(given.what) > 1 or SWEEPS.named(given.what[0]) is None:
+        return None
+    from lab.sweep import question, reporting
+    from lab.sweep.command import home
+    from lab.sweep.page import write_page
+
+    sweep = question.named(given.what[0])
+    folder = home(sweep, Path(given.runs).expanduser())
+    _refuse_choices(given, "a sweep's report is of its own objectives; lab compare takes the folders of its winners")
+    if given.output is None:
+        return reporting.report(sweep, folder, given.storage)
+    return write_page(reporting.found(sweep, folder, given.storage), _place(given.output, [folder]))
+
+
+def _refuse_choices(given: argparse.Namespace, why: str) -> None:
+    asked = [name for name in ("metric", "baseline", "margin", "varies") if getattr(given, name)]
+    if asked:
+        raise UserError(f"--{asked[0]}: {why}")
 
 
 def _place(output: str | None, folders: list[Path]) -> Path:
@@ -81,13 +103,14 @@ def _title(cells: list) -> str:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("lab report", description="A run, several or a study as one page for a browser.")
-    parser.add_argument("what", nargs="+", help="run directories, folders above some, patterns, or a study")
+    parser = argparse.ArgumentParser("lab report", description="A run, several, a study or a sweep as one page.")
+    parser.add_argument("what", nargs="+", help="run directories, folders above some, patterns, a study or a sweep")
     parser.add_argument("--output", metavar="FILE", help="the page (report.html in a run that is alone, or else here)")
-    parser.add_argument("--runs", default="runs", help="folder of run directories, for studies (runs)")
+    parser.add_argument("--runs", default="runs", help="folder of run directories, for studies and sweeps (runs)")
     parser.add_argument("--metric", action="append", help="what to compare; may be repeated (accuracy and forgetting)")
     parser.add_argument("--baseline", help="the cell that the others are held against (naive, or the first)")
     parser.add_argument("--margin", type=float, help="how much counts as no difference")
     parser.add_argument("--varies", action="append", default=[], metavar="KEY", help="settings that may differ; or all")
+    parser.add_argument("--storage", metavar="URL", help="the database of a sweep's trials, if it is not the file beside them")
     parser.add_argument("--open", action="store_true", help="open it in a browser")
     return parser.parse_args(arguments)

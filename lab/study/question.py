@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from lab.config import nearest, seeds_of
+from lab.config import seeds_of
 from lab.errors import UserError, one_of, require, whole
+from lab.questions import OWN, STUDIES, check_keys, overrides
+from lab.questions import read as read_file
 from lab.study.hypotheses import Hypothesis, hypotheses, is_number, measure_of, text
 from lab.study.published import Published, published_of
 
-_HERE = Path(__file__).resolve().parents[1]
-OWN = next((path for path in (_HERE / "sweeps", _HERE.parent / "sweeps") if path.is_dir()), _HERE / "sweeps")
-"""The lab's own studies, in a checkout or where it is installed."""
+__all__ = ["OWN", "Study", "find", "named", "names", "read"]
 
 SPENDING = ("obrien_fleming", "pocock")
 NEEDED = ("claim", "family", "cells", "seeds", "budget", "measure", "test", "minutes")
@@ -82,7 +82,7 @@ class Study:
 
 def names() -> list[str]:
     """The names of all studies: the user's own in `./sweeps`, then the lab's."""
-    return list(_files())
+    return list(STUDIES.files())
 
 
 def find(name: str) -> Study:
@@ -91,15 +91,7 @@ def find(name: str) -> Study:
     Raises:
         UserError: there is none, or its file is wrong.
     """
-    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
-        return read(Path(name))
-    files = _files()
-    named = next((folder / f"{name}.yaml" for folder in (Path("sweeps"), OWN) if (folder / f"{name}.yaml").is_file()), None)
-    if name not in files and named:
-        return read(named)  # which says what it lacks
-    if name not in files:
-        raise UserError(f"lab study {name}: there is none. {nearest(name, list(files))}There are {', '.join(files) or 'none'}")
-    return read(files[name])
+    return read(STUDIES.path(name))
 
 
 def named(word: str) -> Study | None:
@@ -108,18 +100,8 @@ def named(word: str) -> Study | None:
     Raises:
         UserError: its file is wrong.
     """
-    a_file = word.endswith((".yaml", ".yml")) and Path(word).is_file()
-    return find(word) if a_file or (word in names() and not Path(word).exists()) else None
-
-
-def _files() -> dict[str, Path]:
-    """Studies by name: files that state a claim. Others in the folder are sweeps."""
-    found: dict[str, Path] = {}
-    for folder in (Path("sweeps"), OWN):
-        for path in sorted(file for file in folder.glob("*.yaml") if file.is_file()):
-            if "\nclaim:" in "\n" + path.read_text(encoding="utf-8-sig", errors="replace"):
-                found.setdefault(path.stem, path.resolve())
-    return found
+    path = STUDIES.named(word)
+    return read(path) if path else None
 
 
 def read(path: Path) -> Study:
@@ -129,25 +111,13 @@ def read(path: Path) -> Study:
         UserError: names the file, the key, what was given and what is possible.
     """
     try:
-        given = yaml.load(path.read_text(encoding="utf-8-sig"), Strict)
-        require(isinstance(given, dict), "file", type(given).__name__, "keys and values")
-        return _study(path, given)
+        return _study(path, read_file(path))
     except (UserError, yaml.YAMLError, UnicodeError, OSError) as error:
         raise UserError(f"{path}: {error}") from None
 
 
-class Strict(yaml.SafeLoader):
-    """YAML in which no key is given twice: the last one would win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        require(twice is None, str(twice), "twice", "one value")
-        return super().construct_mapping(node, deep)
-
-
 def _study(path: Path, given: dict[str, Any]) -> Study:
-    _check_keys(given)
+    check_keys(given, NEEDED, OPTIONAL, "a study")
     whole_ = OPTIONAL | given
     seeds = seeds_of(whole_["seeds"])
     cells = _cells(whole_)
@@ -157,8 +127,8 @@ def _study(path: Path, given: dict[str, Any]) -> Study:
         path.stem, path, text("claim", whole_["claim"]), text("family", whole_["family"]), cells["words"], cells["names"],
         cells["places"], seeds,
         _looks(whole_["looks"], len(seeds)), tests, alpha, reserve, one_of("spending", whole_["spending"], SPENDING),
-        tuple(_list("varies", whole_["varies"])), _minutes(whole_["minutes"], whole_["scale"]), whole_["scale"],
-        [measure_of("metrics", name) for name in _list("metrics", whole_["metrics"])], _budget(whole_["budget"]),
+        tuple(overrides("varies", whole_["varies"])), _minutes(whole_["minutes"], whole_["scale"]), whole_["scale"],
+        [measure_of("metrics", name) for name in overrides("metrics", whole_["metrics"])], _budget(whole_["budget"]),
         len(seeds) if whole_["at_once"] is None else whole("at_once", whole_["at_once"], 1),
         published_of(whole_["published"], whole_["measure"], cells["own"], list(whole_["environments"])),
     )  # fmt: skip
@@ -166,26 +136,16 @@ def _study(path: Path, given: dict[str, Any]) -> Study:
     return study
 
 
-def _check_keys(given: dict[str, Any]) -> None:
-    known = [*NEEDED, *OPTIONAL]
-    for key in given:
-        if key not in known:
-            raise UserError(f"{key}: there is no such key. {nearest(key, known)}There are {', '.join(known)}")
-    missing = [key for key in NEEDED if key not in given]
-    if missing:
-        raise UserError(f"{', '.join(missing)}: missing; a study says {', '.join(NEEDED)} before it is run")
-
-
 def _cells(given: dict[str, Any]) -> dict[str, Any]:
     """The overrides of each cell in each environment, and the cell's own name of each."""
     require(isinstance(given["cells"], dict) and len(given["cells"]) > 1, "cells", given["cells"], "two cells or more, by name")
     require(isinstance(given["environments"], dict), "environments", given["environments"], "lists of overrides, by name")
-    shared = [*_list("common", given["common"]), *_budget(given["budget"])]
+    shared = [*overrides("common", given["common"]), *_budget(given["budget"])]
     words, own_names, places = {}, {}, {}
     for place, more in (given["environments"] or {"": []}).items():
         for cell, own in given["cells"].items():
             key = f"{cell} @ {place}" if place else str(cell)
-            words[key] = [*shared, *_list(f"environments.{place}", more), *_list(f"cells.{cell}", own)]
+            words[key] = [*shared, *overrides(f"environments.{place}", more), *overrides(f"cells.{cell}", own)]
             own_names[key], places[key] = str(cell), str(place)
             twin = next((other for other, known in words.items() if other != key and known == words[key]), None)
             require(twin is None, f"cells.{cell}", words[key], f"something else than {twin}")
@@ -245,12 +205,7 @@ def _minutes(given: Any, scale: Any) -> float:
 
 
 def _budget(given: Any) -> list[str]:
-    words = _list("budget", given)
+    words = overrides("budget", given)
     for word in words:
         require(word.split("=")[0] in BUDGET, "budget", word, f"overrides of {', '.join(BUDGET)}, alike for all cells")
     return words
-
-
-def _list(key: str, given: Any) -> list[str]:
-    require(isinstance(given, list) and all(isinstance(word, str) for word in given), key, given, "a list of overrides")
-    return given

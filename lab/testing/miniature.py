@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lab.ahead import Work
+from lab.compacting import cut
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner
 from lab.networks import MLP
@@ -139,7 +140,8 @@ def fit_watched(learner: ContinualLearner, watch: Callable[[Work, Callable[[], N
 
 def checkpoint(learner: ContinualLearner, blocks: Blocks) -> bytes:
     """What a checkpoint holds of a learner and the place in its stream."""
-    content = {"learner": learner.state_dict(), "optimizer": learner.optimizer.state_dict(), "blocks": blocks.state_dict()}
+    content = {"state_dict": learner.state_dict(), "optimizer_states": [learner.optimizer.state_dict()]}
+    content["blocks"] = blocks.state_dict()
     learner.on_save_checkpoint(content)
     file = io.BytesIO()
     torch.save(content, file)
@@ -147,10 +149,12 @@ def checkpoint(learner: ContinualLearner, blocks: Blocks) -> bytes:
 
 
 def restored(learner: ContinualLearner, saved: bytes) -> Blocks:
-    """Load a checkpoint into a new learner; the loader, standing where the saved one stood."""
+    """Load a checkpoint into a new learner, of some of its members maybe; the loader, standing where the saved one stood."""
     content = torch.load(io.BytesIO(saved), weights_only=True)
-    learner.load_state_dict(content["learner"])
-    learner.optimizer.load_state_dict(content["optimizer"])
+    if content["members"] != learner.places[0]:
+        content = cut(content, learner)
+    learner.load_state_dict(content["state_dict"])
+    learner.optimizer.load_state_dict(content["optimizer_states"][0])
     learner.on_load_checkpoint(content)
     blocks = Blocks(learner.course)
     blocks.load_state_dict(content["blocks"])

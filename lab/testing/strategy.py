@@ -6,6 +6,7 @@ Every check trains a few small populations over :class:`~lab.testing.miniature.M
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lab import compacting
 from lab.engine import own_generators
 from lab.learner import ContinualLearner
 from lab.protocols import Rule, Strategy
-from lab.stream import Block
+from lab.stream import Block, Blocks
 from lab.testing.device import ContractError, in_words
 from lab.testing.elsewhere import moments, step_on_fake_cuda, step_on_meta
 from lab.testing.miniature import checkpoint, fit, restored
@@ -159,6 +161,30 @@ def survives_a_resume(subject: Subject) -> None:
         _compare_resumed(whole, resumed, at_first, cut)
 
 
+def goes_on_when_others_are_cut(subject: Subject) -> None:
+    """goes on with the same bits when other members are cut from the population at a task's end"""
+    seeds = [*SEEDS, 8]
+    whole = subject.learner(seeds)
+    spans = fit(whole).course.spans
+    at = min(1 + next(number for number, span in enumerate(spans) if span.ends), len(spans) - 1)
+    ended = torch.load(io.BytesIO(checkpoint(whole, Blocks(whole.course))), weights_only=True)
+    for left, longest in (([0, 2], True), ([1, 3], False)):
+        stopped, few = subject.learner(seeds), subject.learner(seeds, left=left)
+        saved = checkpoint(stopped, fit(stopped, until=at))
+        try:
+            fit(few, restored(few, saved))
+        except RuntimeError as error:
+            raise ContractError(f"the members that are left cannot go on: {' '.join(str(error).split())[:300]}") from None
+        own = compacting.cut(ended, few)["state_dict"]
+        for name, value in few.state_dict().items():
+            # Where the member with the longest tasks is cut, batches may be narrower by what was padded.
+            if longest and not same_bits(value, own[name]):
+                raise ContractError(
+                    f"{name} ends with other bits where other members were cut at the first task's end: something is summed, "
+                    "averaged or drawn over the member axis"
+                )
+
+
 def stays_on_the_device(subject: Subject) -> None:
     """never makes the host wait for the device: whole steps run on `meta`"""
     for stack in (True, False):
@@ -180,6 +206,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     trains_alike_in_blocks_of_any_length,
     draws_from_its_own_generators,
     survives_a_resume,
+    goes_on_when_others_are_cut,
     stays_on_the_device,
     leaves_nothing_on_the_cpu,
 )

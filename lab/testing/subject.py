@@ -55,10 +55,17 @@ class Subject:
             self._made[key] = Experiment(self.config | small | {"seeds": list(seeds)})
         return self._made[key]
 
-    def learner(self, seeds: list[int] = SEEDS, stack: bool = True, block: int = 3, **environment: Any) -> ContinualLearner:
-        """A new learner for a population with these seeds."""
-        experiment = self.experiment(seeds, **environment)
-        return experiment.learner(list(range(len(seeds))), Plan(stack, 1, 1, block, why="a test"))
+    def learner(
+        self,
+        seeds: list[int] = SEEDS,
+        stack: bool = True,
+        block: int = 3,
+        left: list[int] | None = None,
+        **environment: Any,
+    ) -> ContinualLearner:
+        """A new learner for a population with these seeds, or for those that are ``left`` of them (positions)."""
+        experiment, everyone = self.experiment(seeds, **environment), list(range(len(seeds)))
+        return experiment.learner(left or everyone, Plan(stack, 1, 1, block, why="a test"), everyone if left else None)
 
     def strategies(self) -> list[Strategy]:
         return Experiment.strategies(self)

@@ -21,14 +21,18 @@ from lab.tracking.patience import Patience, Unanswered, reason_of
 from lab.tracking.store import Store, StoreError, import_mlflow
 from lab.tracking.studies import Study
 from lab.tracking.system import sampled
+from lab.tracking.trials import Tried
 
 __all__ = [
     "Place",
+    "Study",
+    "Tried",
     "check",
     "imported_meanwhile",
     "pages",
     "publish",
     "publish_study",
+    "publish_sweep",
     "reachable",
     "sampled",
     "send_waiting",
@@ -133,16 +137,26 @@ def publish_study(
         settings: the configuration's ``tracking``: ``uri``, ``experiment`` and ``timeout`` in seconds.
         tags, metrics: those that are None are left out.
     """
+    study = Study(name, note_markdown, Path(folder), tags, metrics)
+    return _publish(study, settings, lambda store: store.send_study(study))
+
+
+def publish_sweep(sweep: Study, trials: list[Tried], settings: dict[str, Any]) -> str | None:
+    """Have a sweep's trials in its experiment, each as one run with its seeds below it, and its report as another; None, or a
+    warning in a sentence. What is there already as it is now is not sent again."""
+    return _publish(sweep, settings, lambda store: store.send_sweep(sweep, trials))
+
+
+def _publish(what: Study, settings: dict[str, Any], send: Callable[[Store], None]) -> str | None:
     place = Place.of(settings)
     try:
         _spare(place.uri, settings["timeout"])
-        study = Study(name, note_markdown, Path(folder), tags, metrics)
         store = Store(place, Patience(settings["timeout"]))
-        store.patience.watch(lambda: store.send_study(study))
+        store.patience.watch(lambda: send(store))
     except Exception as error:  # the report is whole in its folder whatever the store does
         if isinstance(error, Unanswered):
             _silent[place.uri] = time.monotonic()
-        kept = f"the report is in {folder}, and sent with the next `lab study {name}`"
+        kept = f"the report is in {what.folder}, and sent with the next `lab {what.kind} {what.name}`"
         return f"tracking.uri={place.shown}: {reason_of(error)}; {kept}"
     return None
 

@@ -13,7 +13,7 @@ import numpy as np
 from lab.report.summary import cell_name, method_name, overall, stream_name
 from lab.results import Results
 
-CELL, MEMBER, STUDY = "cell", "member", "study"
+CELL, MEMBER, STUDY, SWEEP, TRIAL, TUNING_SEED = "cell", "member", "study", "sweep", "trial", "tuning seed"
 """What the tag `lab.kind` says a run is."""
 
 LONGEST_TEXT = 5000

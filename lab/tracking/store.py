@@ -15,9 +15,11 @@ from lab.results import load
 from lab.tracking import outbox, view
 from lab.tracking.outbox import SQLITE, Place, alone
 from lab.tracking.patience import Patience
+from lab.tracking.trials import send_trials
 
 if TYPE_CHECKING:
     from lab.tracking.studies import Study
+    from lab.tracking.trials import Tried
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -104,6 +106,12 @@ class Store:
         """Have a study's report in the store as it is now, in one run however often it was sent."""
         with alone(study.folder.with_name(f".{study.folder.name}.tracking.lock"), self.patience):
             study.send(self.client, self.experiment, self.patience)
+
+    def send_sweep(self, sweep: Study, trials: list[Tried]) -> None:
+        """Have a sweep's trials in the store, and its report as it is now."""
+        with alone(sweep.folder.with_name(f".{sweep.folder.name}.tracking.lock"), self.patience):
+            send_trials(trials, sweep.name, self.client, self.experiment, self.patience)
+            sweep.send(self.client, self.experiment, self.patience)
 
     def _dress(self, experiment: str) -> None:
         """Give an experiment the lab's views, last the tag that says so; its description is left alone."""

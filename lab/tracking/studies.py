@@ -1,4 +1,4 @@
-"""A study's report on its way into a store: one run beside the cells, however often it is sent."""
+"""The report of a study or a sweep on its way into a store: one run beside the cells, however often it is sent."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lab.tracking.patience import Patience
 from lab.tracking.view import ABOUT
 
 NAME, CONTENT = "lab.study", "lab.content"
-"""Tags: the study's name, and a hash of all that was sent, set last."""
+"""Tags: the study's or sweep's name, and a hash of all that was sent, set last."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is sent of a study."""
+    """What is sent of a study, or of a sweep."""
 
     name: str
     note: str
@@ -31,11 +31,15 @@ class Study:
     folder: Path
     tags: dict[str, Any]
     metrics: dict[str, Any]
+    kind: str = labels.STUDY
+    patterns: tuple[str, ...] = ("**/*",)
+    """Of the files in the folder that are sent."""
 
     @property
     def files(self) -> list[Path]:
-        """All files below the folder but hidden ones, relative to it."""
-        found = (file.relative_to(self.folder) for file in sorted(self.folder.rglob("*")) if file.is_file())
+        """The files below the folder but hidden ones, relative to it."""
+        there = {file for pattern in self.patterns for file in self.folder.glob(pattern) if file.is_file()}
+        found = [file.relative_to(self.folder) for file in sorted(there)]
         return [file for file in found if not any(part.startswith(".") for part in file.parts)]
 
     def content(self) -> str:
@@ -75,8 +79,8 @@ class Study:
         patience.alive()
 
     def _make(self, client: Any, experiment: str) -> str:
-        tags = {"lab.kind": labels.STUDY, NAME: self.name.replace("'", ""), "mlflow.source.name": "lab study"}
-        return client.create_run(experiment, tags=tags, run_name=f"study: {self.name}").info.run_id
+        tags = {"lab.kind": self.kind, NAME: self.name.replace("'", ""), "mlflow.source.name": f"lab {self.kind}"}
+        return client.create_run(experiment, tags=tags, run_name=f"{self.kind}: {self.name}").info.run_id
 
     def _fill(self, client: Any, run: str, patience: Patience) -> None:
         """Tags, metrics and files as they are now; what it was known by stops holding first."""

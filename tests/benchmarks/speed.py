@@ -48,13 +48,25 @@ class Row:
         return self.what, f"{self.value:.3g} {self.unit}".strip(), limit, self.verdict, self.note
 
 
-PARTS = ("answers", "steps", "upkeep", "tasks", "co_schedules", "constraints", "pheromone", "memory", "tracking", "whole")
+PARTS = (
+    "answers",
+    "steps",
+    "upkeep",
+    "tasks",
+    "co_schedules",
+    "constraints",
+    "pheromone",
+    "sweeps",
+    "memory",
+    "tracking",
+    "whole",
+)
 
 
 def main() -> None:
     options = _options()
     folder = data_folder(options.data)
-    functions = (answers, steps, upkeep, tasks, co_schedules, constraints, pheromone, memory, tracking, end_to_end)
+    functions = (answers, steps, upkeep, tasks, co_schedules, constraints, pheromone, sweeps, memory, tracking, end_to_end)
     parts = dict(zip(PARTS, functions, strict=True))
     rows: list[Row] = []
     for name in options.only or parts:
@@ -186,6 +198,26 @@ def pheromone(folder: Path, quick: bool) -> list[Row]:
     rows.append(Row("a field's upkeep, of a step", times[WITH, MEMBERS] / plain - 1, "", 0.1, f"{MEMBERS} members"))
     each, room = bytes_a_member(folder), psutil.virtual_memory().total
     return [*rows, Row("memory of one more member", each / 1e9, "GB", note=f"{int(room / each)} in all {room / 1e9:.0f} GB")]
+
+
+def sweeps(folder: Path, quick: bool) -> list[Row]:
+    """Time a sweep's trials as one population, and one after the other."""
+    from sweeps import SEEDS, TASKS, TRIALS, one_after_the_other, stacked
+
+    rows = []
+    for setting, steps in ((B, 300 if quick else 1000), (A, 60 if quick else 200)):
+        values: dict = {}
+        ways = {"stacked": stacked, "one after the other": one_after_the_other}
+        times = in_turn({name: partial(way, setting, steps, folder, values) for name, way in ways.items()}, 1 if quick else 3)
+        apart = abs(values["stacked"] - values["one after the other"]).max()
+        what = f"({setting.name}) batch {setting.batch}, er: {TRIALS} trials x {len(SEEDS)} seeds"
+        note = (
+            f"{times['stacked']:.0f} s against {times['one after the other']:.0f}; {TASKS} tasks of {steps} steps; whole runs"
+        )
+        share = times["stacked"] / times["one after the other"]
+        rows.append(Row(f"{what}, stacked / one after the other", share, "", 0.4 if setting is B else None, note))
+        rows.append(Row(f"{what}: accuracies apart by at most", apart, "", 0.01))
+    return rows
 
 
 def memory(folder: Path, quick: bool) -> list[Row]:

@@ -66,6 +66,7 @@ def composed_transfer(*words):
         (["strategy=joint"], "Joint trains on a stream of its own"),
         (["strategy=from_scratch"], "FromScratch sets or holds parameters itself"),
         (["strategy=gdumb"], "GDumb sets or holds parameters itself"),
+        (["strategy=avalanche", "plan.stack=auto"], "Avalanche.* trains by a loop of its own, which does not"),
         (["averaging=sma", "averaging.over=run"], r"averaging\.over=run: this environment resets the weights"),
         (["order=ascending", "order.over=stream", "order.score=reference"], r"order\.over=stream: leaves no boundary"),
         (["order=ascending", "order.over=tasks", "order.score=reference"], r"order\.over=tasks"),

@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.errors import UserError
 from lab.protocols import Phase, Stream, Task
-from lab.stream import Blocks, Budget, Course
+from lab.stream import Blocks, Budget, Course, first_of
+from lab.testing.miniature import Miniature
 
 few = settings(max_examples=40, deadline=None)
 
@@ -193,3 +195,18 @@ def test_mixed_phases_carry_a_task_for_each_sample():
 @pytest.mark.parametrize(("step", "phase"), [(0, -1), (1, 0), (3, 0), (4, 1), (5, 1)])
 def test_the_phase_of_a_step(step, phase):
     assert course_of([[9, 6]], Budget(3)).phase_at(step) == phase
+
+
+def test_the_first_tasks_are_a_stream_of_their_own():
+    """Of three tasks, in a network for all three; a mixed phase may hold earlier tasks, and no later ones."""
+    whole = Miniature(tasks=3).stream(5)
+    cut = first_of(whole, 2)
+    assert cut.tasks == whole.tasks[:2]
+    assert cut.phases == whole.phases[:2]
+    assert (cut.outputs, first_of(whole, None)) == (whole.outputs, whole)
+    again = replace(whole.phases[1], tasks=whole.phases[1].tasks * 0)
+    assert first_of(replace(whole, phases=(whole.phases[0], again)), 2).phases[1] is again
+    early = replace(whole.phases[0], tasks=whole.phases[0].tasks + 2)
+    for phases, count in ((whole.phases, 4), ((early, *whole.phases[1:]), 2), (whole.phases[2:], 2)):
+        with pytest.raises(UserError, match=f"first_tasks={count}: expected"):
+            first_of(replace(whole, phases=phases), count)

@@ -1,42 +1,24 @@
-"""The page itself: sections of charts and tables, put into a template.
-
-Charts are Vega-Lite's, whose scripts vl-convert bundles without a network. They are 0.9 MB of a page where plotly's would be
-4.8, they draw in SVG, and they take what users named as data, never as markup or code.
-"""
+"""The page of a run, of several or of a study: which sections of charts and tables it has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab.comparison.cells import Cell
 from lab.comparison.findings import Comparison
 from lab.report.page import contrasts, facts, inner, over_time, repeating, scheduled, stills
-from lab.report.page.charts import Chart, Rows, colours, finished, swatches
+from lab.report.page.charts import Rows
+from lab.report.page.frame import Section, write
 from lab.report.page.verdict import answers, of_study
 from lab.report.sheets import Sheet, sheets
 from lab.report.summary import cell_name
-from lab.results import write_whole
 from lab.violated import SHOWN
-
-HERE = Path(__file__).parent
 
 WORST_OF_SEVERAL = 3
 """Of each rule, what is violated most in each of several cells."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """Charts of one kind, and the figures that stand for them where there is no script."""
-
-    title: str
-    charts: list[Chart]
-    stills: list[str] = field(default_factory=list)
-    grid: bool = False
-    """Whether the charts are small and stand side by side."""
 
 
 def write_page(
@@ -54,11 +36,7 @@ def write_page(
     content |= _facts(cells if several else cells[:1], comparison, several)
     content |= {"answers": []} if study else {}  # a study has a verdict, by the test that it declared
     content |= {"title": title, "command": command, "study": of_study(study, title) if study else None, "several": several}
-    text = _template().render(content | _parts(content["sections"], content["names"]))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(text.encode()))
-    return path
+    return write("page.html", content, Path(path))
 
 
 def _of_comparison(cells: list[Cell], comparison: Comparison) -> dict[str, Any]:
@@ -146,54 +124,3 @@ def _facts(cells: list[Cell], comparison: Comparison | None, several: bool) -> d
         "origins": facts.origins(cells),
         "recipes": repeating.recipes(cells),
     }
-
-
-def _parts(sections: list[Section], names: list[str]) -> dict[str, Any]:
-    """Sections with their charts finished, the charts' specifications by number, and what the page's script and style need."""
-    kept, specs = [], []
-    for section in (section for section in sections if section.charts):
-        drawn = [finished(chart, _series_of(chart, names)) for chart in section.charts]
-        kept.append((section, [(len(specs) + place, chart) for place, chart in enumerate(drawn)]))
-        specs += [chart.spec for chart in drawn]
-    return {
-        "sections": kept,
-        "specs": specs,
-        "swatches": swatches(names),
-        "colours": colours(),
-        "style": (HERE / "page.css").read_text(encoding="utf-8"),
-        "script": (HERE / "page.js").read_text(encoding="utf-8"),
-        "library": _library(),
-        "versions": _versions(),
-    }
-
-
-def _series_of(chart: Chart, names: list[str]) -> list[str]:
-    """The series of the page, or the chart's own where it has none of those: a run's own line is none of its tasks."""
-    own = list(dict.fromkeys(name for name, _ in chart.rows))
-    return names if set(own) & set(names) else own
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    environment.filters["capitalized"] = lambda text: text[:1].upper() + text[1:]
-    return environment.get_template("page.html")
-
-
-@cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script; nothing in it ends the element that it stands in."""
-    import vl_convert
-
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _versions() -> str:
-    import vl_convert
-
-    lite = vl_convert.get_vegalite_versions()[-1]
-    return f"Vega {vl_convert.get_vega_version()}, Vega-Lite {lite}, Vega-Embed {vl_convert.get_vega_embed_version()}"

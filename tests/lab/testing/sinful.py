@@ -225,3 +225,9 @@ class Explodes(Strategy):
 
 class NoSuchScenario(Strategy):
     scenarios = ("class-incremental",)
+
+
+class WideAsTheLongest(Strategy):
+    def setup(self, learner):
+        longest = max(len(stream.phases[0].examples) for stream in learner.course.streams)
+        self.register_buffer("met", torch.zeros(learner.members, longest))

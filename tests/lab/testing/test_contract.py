@@ -39,6 +39,8 @@ SINS = [
         r"diagnostics gives losses shape \[\]; expected \[3\], one value a member",
     ),
     ("JointNorm", battery.keeps_members_apart, r"ends with other weights .* beside \[11, 4\] than alone"),
+    ("JointNorm", battery.goes_on_when_others_are_cut, r"ends with other bits where other members were cut"),
+    ("WideAsTheLongest", battery.goes_on_when_others_are_cut, r"met: it has shape \[4, \d+\], and \[2, \d+\].*course.crowd"),
     ("Transposed", battery.gives_every_member_its_axis, r"batch whose weights have shape \[4\]; expected \[3, ...\]"),
     ("InFront", battery.gives_every_member_its_axis, r"InFront.rehearse changed the samples that were there"),
     ("Misshapen", battery.gives_every_member_its_axis, r"rehearse gave steps whose tasks have shape \[1, .*; expected \[3, "),

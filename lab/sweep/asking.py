@@ -1,0 +1,80 @@
+"""From a sweep's file to arms, studies and a protocol, everything refused that can be before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.experiment import Experiment
+from lab.sweep.arms import Arm, arm_of
+from lab.sweep.claims import Claims
+from lab.sweep.decisions import refuse
+from lab.sweep.loop import Tuning
+from lab.sweep.protocol import is_forced, same_tasks, sentence, tuning_words
+from lab.sweep.question import Asked, Sweep
+from lab.sweep.storage import open_storage
+from lab.sweep.studies import open_study, pruner_of, sampler_of
+from lab.sweep.values import refuse_unreported
+from lab.trial import try_strategies
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A sweep that can be run."""
+
+    home: Path
+    tunings: list[Tuning]
+    claims: Claims
+    protocol: str
+    forced: bool
+
+
+def ask(sweep: Sweep, where: list[str], home: Path, url: str | None) -> Asking:
+    """Resolve a sweep, begin its studies or go on with them.
+
+    Raises:
+        UserError: a key, an objective, a sampler's option that there is not; test data where validation data are asked for; a
+            sweep that was begun with another question.
+    """
+    arms, protocols, forced, tasks = [], [], [], []
+    for asked in sweep.arms.values():
+        tuning = tuning_words(sweep, asked)
+        arm = arm_of(sweep, asked, where, tuning)
+        sampler_of(sweep, arm.space)
+        forced.append(is_forced(sweep, tuning))
+        same, count = _tried(sweep, arm)
+        protocols.append(sentence(sweep, tuning, same))
+        tasks.append(count)
+        arms.append(arm)
+    pruner_of(sweep)
+    storage, protocol = open_storage(home, url), "; or ".join(dict.fromkeys(protocols))
+    tunings = []
+    for arm, asked, count in zip(arms, sweep.arms.values(), tasks, strict=True):
+        study = open_study(sweep, arm.name, arm.space, _question(sweep, arm, asked), storage, count)
+        study.set_user_attr("protocol", protocol)
+        study.set_user_attr("forced", any(forced))
+        tunings.append(Tuning(sweep, arm, study, storage, home))
+    return Asking(home, tunings, Claims(storage, sweep.name, home / "claims"), protocol, any(forced))
+
+
+def _tried(sweep: Sweep, arm: Arm) -> tuple[bool, int]:
+    """Have an arm's runs refused that would be, in tuning and finally; whether their streams have the same tasks, and how many
+    those of tuning have."""
+    config = arm.config({}, sweep.seeds[:1])
+    tuning, final = Experiment(config), Experiment(arm.config({}, sweep.final_seeds[:1], tuning=False))
+    try_strategies(tuning)
+    refuse_unreported(sweep, tuning)
+    refuse(sweep, tuning)
+    return same_tasks(tuning.streams[0], final.streams[0]), len(tuning.streams[0].tasks)
+
+
+def _question(sweep: Sweep, arm: Arm, asked: Asked) -> dict[str, Any]:
+    """What a trial of an arm is an answer to: another question's answers cannot be gone on with."""
+    return {
+        "words": asked.words,
+        "vary": {key: str(of) for key, of in arm.space.items()},
+        "tuning": arm.tuning,
+        "seeds": sweep.seeds,
+        "objectives": dict(sweep.objectives),
+    }

@@ -1,0 +1,178 @@
+"""Optuna's side of a sweep: one study an arm, its sampler and pruner."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from lab.cell import flat
+from lab.config import nearest
+from lab.errors import UserError
+from lab.seeding import derive
+from lab.sweep.patient import Patient
+from lab.sweep.question import Sweep
+from lab.sweep.space import Space, combinations, grid
+
+PRUNED_BY = {"median": "MedianPruner", "percentile": "PercentilePruner", "hyperband": "HyperbandPruner"}
+PRUNED_BY |= {"halving": "SuccessiveHalvingPruner", "wilcoxon": "WilcoxonPruner"}
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient, tasks: int = 1) -> optuna.Study:
+    """An arm's study, begun or gone on with.
+
+    Args:
+        asked: the question, whose answers the trials are: space and protocol.
+        tasks: of its streams in tuning.
+
+    Raises:
+        UserError: it was begun with another question.
+    """
+    study = optuna.create_study(
+        study_name=f"{sweep.name}.{arm}", storage=storage, load_if_exists=True, directions=sweep.directions,
+        sampler=sampler_of(sweep, space), pruner=pruner_of(sweep, tasks),
+    )  # fmt: skip
+    known = study.user_attrs.get("question")
+    if known is None:
+        study.set_user_attr("question", json.dumps(asked, sort_keys=True))
+    elif json.loads(known) != json.loads(json.dumps(asked)):
+        raise UserError(f"{sweep.path}: {arm} was begun with another question: {_changed(json.loads(known), asked)}; {_ANEW}")
+    return study
+
+
+_ANEW = "move the sweep's folder away (or name another storage) to begin anew"
+
+
+def _changed(then: dict[str, Any], now: dict[str, Any]) -> str:
+    before, after = dict(flat(then)), dict(flat(now))
+    keys = [key for key in before | after if before.get(key) != after.get(key)]
+    return "; ".join(f"{key} was {before.get(key, 'not there')} and is {after.get(key, 'not there')}" for key in keys)
+
+
+def budget(sweep: Sweep, space: Space) -> int:
+    """Trials of an arm: as many as the sweep says, and in a grid no more than there are."""
+    if sweep.sampler["name"] != "grid":
+        return sweep.trials
+    return min(combinations(space), sweep.trials or combinations(space))
+
+
+# --- sampler and pruner -----------------------------------------------------------------------------------------------
+
+
+class OwnSeed(BaseSampler):
+    """A sampler that is made anew for each trial, from a seed of the trial's own: what is suggested follows from the trials
+    that there are, however often a command was stopped and however many workers ask."""
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int):
+        self.make, self.seed = make, seed
+        self.inner = make(seed)
+
+    def before_trial(self, study, trial):
+        self.inner = self.make(derive(self.seed, study.study_name, trial.number) % 2**32)
+        self.inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study, trial):
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study, trial, search_space):
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study, trial, state, values):
+        self.inner.after_trial(study, trial, state, values)
+
+
+class Grid(optuna.samplers.GridSampler):
+    """Optuna's, which would stop ``Study.optimize`` when all combinations have been tried: here the budget does."""
+
+    def after_trial(self, study, trial, state, values):
+        pass
+
+
+class QMC(optuna.samplers.QMCSampler):
+    """Optuna's, which learns from finished trials what varies and draws at random until then: here it is known before."""
+
+    def __init__(self, space: Space, **options):
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            super().__init__(**options)
+        self.space = {key: of for key, of in space.items() if not isinstance(of, optuna.distributions.CategoricalDistribution)}
+
+    def infer_relative_search_space(self, study, trial):
+        return self.space
+
+
+def sampler_of(sweep: Sweep, space: Space) -> BaseSampler:
+    """The sampler that a sweep names.
+
+    Raises:
+        UserError: an option that it does not take.
+    """
+    options = dict(sweep.sampler)
+    name, seed = options.pop("name"), options.pop("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"sampler.seed={seed}: expected a whole number from 0 on")
+    if name == "grid":
+        return _made("sampler", name, Grid, options, search_space=grid(space), seed=seed)
+    if name == "qmc":
+        quiet = {"warn_asynchronous_seeding": False, "warn_independent_sampling": False}
+        return _made("sampler", name, QMC, options, optuna.samplers.QMCSampler, space=space, seed=seed, **quiet)
+    made, defaults = _SAMPLERS[name]
+    if name == "nsga2":  # a generation is a population of ours
+        defaults = {"population_size": max(2, sweep.at_once)}
+    return OwnSeed(lambda own: _made("sampler", name, made, defaults | options, seed=own), seed)
+
+
+_QUIET = {"warn_independent_sampling": False}
+_SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
+    "tpe": (optuna.samplers.TPESampler, {}),
+    "gp": (optuna.samplers.GPSampler, _QUIET),
+    "cmaes": (optuna.samplers.CmaEsSampler, _QUIET),
+    "random": (optuna.samplers.RandomSampler, {}),
+    "nsga2": (optuna.samplers.NSGAIISampler, {}),
+}
+
+
+def pruner_of(sweep: Sweep, tasks: int = 1) -> optuna.pruners.BasePruner:
+    """The pruner that a sweep names, or one that never prunes; ``tasks``: of its streams in tuning."""
+    if sweep.pruner is None:
+        return optuna.pruners.NopPruner()
+    options = dict(sweep.pruner)
+    name = options.pop("name")
+    # Optuna would find these out from finished trials.
+    known = {"hyperband": {"max_resource": tasks}, "halving": {"min_resource": 1}}
+    return _made("pruner", name, getattr(optuna.pruners, PRUNED_BY[name]), known.get(name, {}) | options)
+
+
+def _made(key: str, name: str, made: type, options: dict[str, Any], documented: type | None = None, **own: Any) -> Any:
+    """An instance with the user's options, which are checked by name here and by value there."""
+    taken = inspect.signature((documented or made).__init__).parameters
+    known = [option for option in taken if option not in ("self", *own)]
+    for option in options:
+        if option not in known:
+            rest = f"{nearest(str(option), known)}It takes {', '.join(['seed', *known] if key == 'sampler' else known)}"
+            raise UserError(f"{key}.{option}: {name} has no such option. {rest}")
+    try:
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            return made(**own, **options)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key}={name}: {' '.join(str(error).split())}") from None
+
+
+# --- trials -----------------------------------------------------------------------------------------------------------
+
+
+def in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
+    """A study's trials in some states, by number."""
+    return study.get_trials(deepcopy=False, states=states)
