@@ -28,13 +28,16 @@ SENTENCES = {
               "environment.source.length=6", "batch_size=2", "optimizer.lr=0.01"),
     "transduction": ("network=encoder_decoder", "network.width=8", "environment.by=length", "environment.tasks=2",
                      "environment.longest=5", "environment.train=30", "environment.test=9"),
+    "motif_families": ("network=pathways_small", "network.width=8", "network.heads=2", "network.slots=4", "network.kept=4",
+                       "environment.tasks=[A1,B1]", "environment.length=12", "environment.train=30", "environment.test=8",
+                       "environment.motifs=2", "environment.planted=[1,1]"),
 }  # fmt: skip
 """Environments of sentences, which have data of their own, and the networks that read them."""
 IN_SETUP = {
     "gpm": (tuple(SENTENCES), "linear layers and of convolutions"),
     "continual_backprop": (tuple(SENTENCES), "perceptrons|no activation modules"),
     "xdg": (tuple(SENTENCES), "gates layers of hidden units"),
-    "pheromone": (tuple(SENTENCES), "lays its fields between groups of units"),
+    "pheromone": (("nli", "slots", "transduction"), "lays its fields between groups of units"),
     "ewc": (("slots", "transduction"), "expected another estimator"),
 }
 """Strategies that cannot take these networks, or several labels an example, and say so when they are set up."""
