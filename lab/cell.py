@@ -43,13 +43,15 @@ def deciding(config: dict[str, Any]) -> dict[str, Any]:
     {'evaluation': {'split': 'test'}}
     >>> deciding({"evaluation": {"criterion": 0.9}})
     {'evaluation': {'criterion': 0.9}}
+    >>> deciding({"first_tasks": None}), deciding({"first_tasks": 2})
+    ({}, {'first_tasks': 2})
     """
     kept = {key: value for key, value in config.items() if key not in NOT_IN_DIGEST}
     for key, value in NEWER_OPTIONS.items():
         section, _, name = key.partition(".")
         if not name and section in kept and kept[section] == value:
             del kept[section]
-        elif name in (kept.get(section) or {}) and kept[section][name] == value:
+        elif name and name in (kept.get(section) or {}) and kept[section][name] == value:
             kept[section] = {other: given for other, given in kept[section].items() if other != name}
     return kept
 
@@ -124,7 +126,7 @@ def _choices(group: str) -> list[tuple[str, dict[str, str]]]:
     return [(path.stem, dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))) for path in files]
 
 
-LISTS_OF_A_RUN = ("beside", "rules")
+LISTS_OF_A_RUN = ("beside", "rules", "action")
 """Options that are lists for all members, and not of one value a member."""
 
 

@@ -43,6 +43,7 @@ def _show(given: argparse.Namespace) -> None:
     if not given.no_tracking:
         print("dashboard: lab dashboard --experiment demo   (curves, figures, the report, in MLflow)", file=sys.stderr)
     print("next: lab run experiment=digits_split strategy=er strategy.er.memory=50", file=sys.stderr)
+    print("      lab sweep tuned_digits   (each strategy at its own best learning rate: two minutes)", file=sys.stderr)
 
 
 def _draw(study: Study, runs: Path) -> None:

@@ -1,6 +1,6 @@
 """Which worker does what: a piece of work is claimed by exactly one, and taken up by another when its worker is gone.
 
-Claims are trials of a study of their own, `<sweep>.claims`, in the sweep's storage: the one thing that every Optuna storage
+Claims are trials of a study of their own, `claims of <sweep>`, in the sweep's storage: the one thing that every Optuna storage
 does for exactly one of several at once is to number new trials. Whoever wants a piece of work that is free makes a trial that
 names it and the claim that it would follow; of several that would follow the same one, the lowest number has it.
 
@@ -17,7 +17,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -62,14 +62,20 @@ class Claims:
 
     def __init__(self, storage: Patient, sweep: str, folder: Path, beat: float = BEAT, grace: float = GRACE):
         self.storage, self.folder, self.beat, self.grace = storage, folder, beat, grace
-        self.study = optuna.create_study(study_name=f"{sweep}.claims", storage=storage, load_if_exists=True)
+        self.study = optuna.create_study(study_name=f"claims of {sweep}", storage=storage, load_if_exists=True)
         self._heard: dict[int, tuple[int, float]] = {}
         """By the number of a claim: its last sign of life, and when it was first seen here."""
 
-    def are_done(self, keys: list[str]) -> bool:
-        """Whether each of these pieces of work has been done by somebody."""
+    def left(self, keys: Iterable[str]) -> list[str]:
+        """Those of these pieces of work that nobody has done yet."""
         claims = self.study.get_trials(deepcopy=False)
-        return all(any(claim.state == TrialState.COMPLETE for claim in _chain(claims, key)) for key in keys)
+        return [key for key in keys if all(claim.state != TrialState.COMPLETE for claim in _chain(claims, key))]
+
+    def at_work(self, keys: Iterable[str]) -> dict[str, str]:
+        """Of these pieces of work those that are somebody's, with who has them."""
+        claims = self.study.get_trials(deepcopy=False)
+        last = {key: chain[-1] for key in keys if (chain := _chain(claims, key))}
+        return {key: claim.user_attrs["worker"] for key, claim in last.items() if claim.state == TrialState.RUNNING}
 
     @contextmanager
     def of(self, key: str) -> Iterator[Claim | None]:

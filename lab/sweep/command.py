@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -87,7 +88,7 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
     from lab.sweep.rounds import share
     from lab.workers import locked
 
-    sweep, runs = question.find(given.name), Path(given.runs).expanduser()
+    sweep, runs, begun = question.find(given.name), Path(given.runs).expanduser(), time.time()
     launchers = [word for word in words if is_ours(word)]
     words = [word for word in words if word not in launchers]
     _check_words(words)
@@ -99,15 +100,25 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         tuning.refuse_valueless()
     last = {own.arm.name: partial(best.run_final, sweep, own.arm, own.study, runs) for own in asking.tunings}
     share(asking.claims, {f"{arm}.final": job for arm, job in last.items()})
-    with locked(asking.home, ".found.lock", wait=True):  # of several workers each finds the final runs done, or does them
+    with locked(asking.home, ".found.lock", wait=True):  # of several workers the first one writes it all down
         finals = [job() for job in last.values()]
         content = best.found(sweep, finals, asking.protocol, asking.forced, runs)
-        best.save(sweep, finals, content, asking.home)
-        page = reporting.report(sweep, asking.home, given.storage)
+        if not _is_written_since(asking.home, begun):
+            best.save(sweep, finals, content, asking.home)
+            reporting.report(sweep, asking.home, given.storage)
+            reporting.track(sweep, asking.home, words, given.storage)
     print(json.dumps(content, indent=1, ensure_ascii=False) if given.json else summary(content))
-    for path in (page, asking.home / best.BEST):
-        print(path, file=sys.stderr if given.json else sys.stdout)
-    reporting.track(sweep, asking.home, words, given.storage)
+    for name in (reporting.PAGE, best.BEST):
+        print(asking.home / name, file=sys.stderr if given.json else sys.stdout)
+
+
+def _is_written_since(folder: Path, begun: float) -> bool:
+    """Whether another worker has written what was found since this command began."""
+    from lab.sweep.best import FOUND
+    from lab.sweep.reporting import PAGE
+
+    files = [folder / FOUND, folder / PAGE]
+    return all(file.exists() and file.stat().st_mtime > begun for file in files)
 
 
 def _launch(given: argparse.Namespace, words: list[str], launchers: list[str], runs: Path) -> None:

@@ -34,7 +34,7 @@ class Trial:
     number: int
     state: str
     values: dict[str, float]
-    """Of each objective; of a pruned trial what it had reached, NaN where it has nothing."""
+    """Of each objective, the mean over seeds; of a pruned trial of what it had reached, NaN where it has nothing."""
     settings: dict[str, Any]
     by_seed: dict[str, list[float]]
     seeds: list[int]
@@ -188,12 +188,20 @@ def reached(trials: Iterable[Trial], objective: str, direction: str) -> np.ndarr
 
 
 def _trial(frozen: FrozenTrial, objectives: list[str]) -> Trial:
-    known = frozen.values or list(frozen.intermediate_values.values())[-1:] or []
-    values = dict.fromkeys(objectives, math.nan) | dict(zip(objectives, map(float, known), strict=False))
     own = dict(frozen.user_attrs)
     by_seed, seeds, seconds = own.pop("by_seed", {}), own.pop("seeds", []), own.pop("seconds", None)
-    began, ended = (time and time.timestamp() for time in (frozen.datetime_start, frozen.datetime_complete))
     state = STATES[frozen.state.name]
     state = DIVERGED if state == PRUNED and "diverged" in own.get("why", "") else state
+    known = frozen.values or ()
+    if state == PRUNED:  # Optuna keeps what was reported last, which may be of one seed
+        known = [_mean(by_seed.get(name, ())) for name in objectives]
+    values = dict.fromkeys(objectives, math.nan) | dict(zip(objectives, map(float, known), strict=False))
+    began, ended = (time and time.timestamp() for time in (frozen.datetime_start, frozen.datetime_complete))
     reports = dict(frozen.intermediate_values)
     return Trial(frozen.number, state, values, dict(frozen.params), by_seed, seeds, seconds, began, ended, reports, own)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """Of those that there are; NaN of none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.nan

@@ -106,10 +106,11 @@ def _compared(found: Found) -> Table | None:
         )
         for row in known
     ]  # fmt: skip
-    return Table("Winners against each other, paired by fresh seed", COMPARED, lines)
+    title = "Winners against each other" if len(found.arms) > 1 else "The winner against the default configuration"
+    return Table(f"{title}, paired by fresh seed", COMPARED, lines)
 
 
-COMPARED = ["winner", "against", "measure", "difference [95 %]", "p (Holm)", "seeds"]
+COMPARED = ["configuration", "against", "measure", "difference [95 %]", "p (Holm)", "seeds"]
 
 
 def _front(found: Found) -> Table | None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from lab.cell import deciding
 from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.plan import Plan
+from lab.progress import Progress
 from lab.results import Results, load, save
 from lab.training import finished
 from strategies.er import ER
@@ -136,3 +138,22 @@ def test_many_tasks_lie_beside_the_json(tmp_path):
             assert (beside is None) == (without is None)
             if without is not None:
                 np.testing.assert_array_equal(beside, without)
+
+
+def test_the_first_tasks_alone_are_what_they_are_in_the_whole_stream(tmp_path):
+    """In a network for all classes; in another cell, and null is no setting at all."""
+    words = ("environment=split", "environment.tasks=5", "strategy=er", "strategy.er.memory=10", STEPS, "seeds=2")
+    runs = f"paths.runs={tmp_path}"
+    whole, first = Experiment(small(*words, runs)), Experiment(small(*words, runs, "first_tasks=2"))
+    assert whole.digest != first.digest
+    assert "first_tasks" not in deciding(whole.config)
+    assert first.streams[0].outputs == 10
+    some, every = (load(each.run(Progress("", show=False))) for each in (first, whole))
+    np.testing.assert_array_equal(some.accuracy, every.accuracy[:, :3, :2])
+    assert some.cost["steps"] == 12
+    with pytest.raises(UserError, match="first_tasks=6: expected at most 5, the tasks of this environment"):
+        Experiment(small(*words, "first_tasks=6"))
+    with pytest.raises(UserError, match="first_tasks=2: expected null: this environment trains on samples of later tasks"):
+        Experiment(composed("tracking=off", "environment=blurry", "environment.base=split", "first_tasks=2"))
+    with pytest.raises(UserError, match="first_tasks=0: expected a whole number"):
+        Experiment(small(*words, "first_tasks=0"))

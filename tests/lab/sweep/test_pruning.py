@@ -1,16 +1,24 @@
 """Pruned trials: cut at a task's end or left out of the next seeds; those that are left get what they get without a pruner."""
 
+import os
+import random
+import signal
+import time
+
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from lab.errors import UserError
 from lab.results import load
+from lab.sweep import command
 from lab.sweep.asking import ask
 from lab.sweep.loop import Work
 from lab.sweep.population import Population, train
 from lab.sweep.pruning import first_seeds, train_some
 from lab.sweep.space import suggested
+from lab.sweep.storage import open_storage
 from tests.lab.sweep.test_question import read
 
 WHERE = ["tracking=off", "plan.stack=true", "plan.processes=1", "trainer.enable_progress_bar=false"]
@@ -144,8 +152,8 @@ def test_across_seeds_only_the_survivors_next_seeds_are_trained(tmp_path):
 
 def test_a_whole_sweep_with_a_pruner(tmp_path):
     one = tuning(tmp_path, pruner={"name": "median", "n_startup_trials": 2}, tuning={"seeds": 2}, trials=12, at_once=4)
-    for job in one.jobs().values():
-        job()
+    for train_round in one.jobs().values():
+        train_round()
     states = [trial.state.name for trial in one.study.trials]
     assert len(states) == 12
     assert set(states) == {"COMPLETE", "PRUNED"}
@@ -179,3 +187,42 @@ def test_another_librarys_loop_cannot_be_pruned(tmp_path):
     pytest.importorskip("avalanche")
     with pytest.raises(UserError, match="avalanche trains one member after the other"):
         tuning(tmp_path, where=["tracking=off"], pruner="median", arms={"a": {"words": ["strategy=avalanche"]}})
+
+
+def told(folder):
+    """What a sweep's trials came to, in order."""
+    storage = open_storage(folder / "runs/sweeps/mine", None)
+    trials = optuna.load_study(study_name="mine.er", storage=storage).trials
+    notes = ("by_seed", "why")
+    return [(t.state, t.values, t.intermediate_values, *(t.user_attrs.get(note) for note in notes)) for t in trials]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["median", "wilcoxon"])
+def test_killed_again_and_again_a_sweep_prunes_as_if_it_had_not_been(tmp_path, monkeypatch, pruner):
+    """`lab sweep` as a process, six times killed."""
+    options = {"seed_batch": 4, "tuning": {"seeds": 6}} if pruner == "wilcoxon" else {"tuning": {"seeds": 2}}
+    options |= {"pruner": {"name": "median", "n_startup_trials": 3} if pruner == "median" else "wilcoxon"}
+    changed = SMALL | {"trials": 16, "at_once": 4, "sampler": "random", "final": {"seeds": 2}} | options
+    for name in ("whole", "killed"):
+        (tmp_path / name / "sweeps").mkdir(parents=True)
+        read(tmp_path / name / "sweeps", **changed)
+    kills, draw = 0, random.Random(0)
+    for name in ("whole", "killed"):
+        monkeypatch.chdir(tmp_path / name)
+        while True:
+            child = os.fork()
+            if not child:
+                torch.set_num_threads(1)
+                os._exit(command.main(["mine", *WHERE]))
+            if name == "killed" and kills < 6:
+                time.sleep(draw.uniform(1, 6))
+                os.kill(child, signal.SIGKILL)
+                kills += 1
+                assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "the sweep was over before all were killed"
+                continue
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            break
+    whole, killed = (told(tmp_path / name) for name in ("whole", "killed"))
+    assert killed == whole
+    assert {state.name for state, *_ in whole} == {"COMPLETE", "PRUNED"}
