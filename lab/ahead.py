@@ -33,6 +33,8 @@ class Work:
     """int64 ``[M]``: how many steps each member will have taken behind it."""
     rate: float | Tensor
     """What learning rates are multiplied by: a number, or float64 ``[M]``."""
+    progress: Tensor
+    """Which part of the phase each member has behind it, ``[M]``."""
 
 
 def works(learner: ContinualLearner, block: Block, frozen: Tensor | None = None) -> Iterator[Work]:
@@ -59,7 +61,8 @@ def works(learner: ContinualLearner, block: Block, frozen: Tensor | None = None)
         plain = weights is None or (steps is of_stream and block.full[s])
         batch = Batch(inputs, targets, examples[s], tasks[s], steps.current, None if plain else weights[s])
         everyone = block.everyone[s] and frozen is None
-        yield Work(batch, alike if plain else shares[s], None if everyone else active[s], clocks[s], block.rate_of(s))
+        moment = (clocks[s], block.rate_of(s), block.progress[s])
+        yield Work(batch, alike if plain else shares[s], None if everyone else active[s], *moment)
 
 
 def _read(learner: ContinualLearner, block: Block, steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:

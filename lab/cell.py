@@ -126,7 +126,7 @@ def _choices(group: str) -> list[tuple[str, dict[str, str]]]:
     return [(path.stem, dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))) for path in files]
 
 
-LISTS_OF_A_RUN = ("beside", "rules")
+LISTS_OF_A_RUN = ("beside", "rules", "action")
 """Options that are lists for all members, and not of one value a member."""
 
 

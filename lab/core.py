@@ -14,10 +14,11 @@ from pathlib import Path
 from lab.cell import digest
 
 CORE = (
-    "ahead", "answering", "arranging", "asking", "averaging", "batch", "compacting", "encounters", "engine", "evaluation",
-    "experiment", "fisher", "flat", "lags", "learner", "member", "memory", "metrics", "order", "per_sample", "population",
-    "protocols", "quadratic", "reader", "rows", "ruled", "rules", "schedules", "scores", "seeding", "services", "snapshot",
-    "spans", "stages", "stream", "tracing", "training", "trial", "violated",
+    "ahead", "answering", "arranging", "asking", "averaging", "batch", "compacting", "encounters", "engine",
+    "evaluation", "experiment", "fisher", "flat", "holding", "lags", "learner", "member", "memory", "metrics", "order",
+    "per_sample", "population", "protocols", "quadratic", "reader", "recorder", "rows", "ruled", "rules", "schedules",
+    "scores", "seeding", "services", "snapshot", "spans", "stages", "stream", "tracing", "training", "trial",
+    "violated",
 )  # fmt: skip
 """Modules and packages of `lab` that decide what is trained, and what is measured of it."""
 

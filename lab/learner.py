@@ -22,6 +22,7 @@ from lab.optimizers import StackedOptimizer, clip_by_member
 from lab.population import Population
 from lab.protocols import Batch, Strategy
 from lab.reader import Reader
+from lab.recorder import Recorder
 from lab.seeding import member_keys, uniform
 from lab.services import Services
 from lab.stream import Block, Course
@@ -91,6 +92,7 @@ class ContinualLearner(Services, LightningModule):
         self.beside = nn.ModuleDict({kind: evaluation.twin() for kind in self.averaging.beside})
         for strategy in strategies:
             strategy.setup(self)
+        self.recorder = Recorder(self)
         self._with = self._hooked()
 
     # --- the course of a run ------------------------------------------------------------------------------------------
@@ -151,10 +153,13 @@ class ContinualLearner(Services, LightningModule):
         self._with = self._hooked()
 
     def begin(self, phase: int) -> None:
+        begun = self.course.phases[phase]
         self.averaging.begin()
-        if self.course.phases[phase].announced:
-            if self.reset_optimizer:
-                self.optimizer.reset()
+        if begun.fresh:
+            self.population.load(self.population.fresh("phase", phase))
+        if begun.fresh or (begun.announced and self.reset_optimizer):
+            self.optimizer.reset()
+        if begun.announced:
             for strategy in self.strategies:
                 strategy.begin_task(self, phase)
 
@@ -179,6 +184,7 @@ class ContinualLearner(Services, LightningModule):
             else:
                 with self.averaging.in_place(self.population, kind):
                     self._evaluate(evaluation, step, phase, curves)
+        self.recorder.note(self, step, phase)
         self.population.train()
 
     def _evaluate(self, evaluation: Evaluation, step: int, phase: int | None, curves: bool) -> None:
@@ -211,6 +217,7 @@ class ContinualLearner(Services, LightningModule):
             self.passes[direction] += width
         before = self.population.snapshot() if work.active is not None else None
         self.population.tick(work.active)
+        self.population.note_progress(work.progress)
         logits = self.logits(batch.inputs, batch.tasks)
         self.activations = self.population.activations
         if before is not None:

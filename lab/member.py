@@ -73,7 +73,7 @@ class Member:
         self._phase, self._own = -1, 0
         # As `results_of` reads them of a learner.
         self.seeds, self.members, self.strategies, self.encounters, self.beside = [seed], 1, [], None, {}
-        self.averaging = None
+        self.averaging = self.recorder = None
         self.diverged_at = torch.full((1,), -1)
         self.prequential = self.stream.prequential
         self.right_before, self.met_before = torch.zeros(2, 1, len(self.stream.tasks))

@@ -120,6 +120,8 @@ class Scored(Uniform):
             own = (p.completes == k and bool((p.tasks == k).all()) for k, p in enumerate(stream.phases))
             sound = len(stream.phases) == len(stream.tasks) and all(own)
             require(sound, "order.over", "tasks", "task or stream: the phases of this stream are not of one task each")
+            fresh = any(phase.fresh for phase in stream.phases)
+            require(not fresh, "order.over", "tasks", "task: this stream resets the weights before certain tasks")
         if self.over == "stream":
             return replace(stream, phases=tuple(replace(phase, announced=False) for phase in stream.phases))
         return stream

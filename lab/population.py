@@ -52,15 +52,18 @@ class Population(Tracing, nn.Module):
             self.register_parameter(name.replace(".", DOT), nn.Parameter(value))
         for name, value in buffers.items():
             self.register_buffer(name.replace(".", DOT), value.to(keep) if value.is_floating_point() else value)
-        self.clocks = [name for name in self._buffers if name.split(DOT)[-1] == "clock"]
+        self.clocks, self.timed = (
+            [name for name in self._buffers if name.split(DOT)[-1] == last] for last in ("clock", "progress")
+        )
         # The skeleton gives structure alone; in a list, so that its parameters are not the population's.
         self._skeleton = [copy.deepcopy(networks[0]).to("meta")]
         self._slots = _slots(networks[0], self._skeleton[0], [*parameters, *buffers])
         self._wide = _widen_normalisation(self._skeleton[0], dtype) if dtype == torch.bfloat16 else set()
         self.watched: list[str] = []
-        """Paths of layers whose outputs :meth:`forward` is to keep in ``activations``; strategies add to it in ``setup``."""
+        """Paths of layers whose outputs :meth:`forward` is to keep in ``activations``, or, with :data:`lab.tracing.INTO` in
+        front, what goes into them; strategies add to it in ``setup``."""
         self.activations: dict[str, Tensor] = {}
-        """What the watched layers put out in the last forward pass, ``[M, B, ...]``."""
+        """What the watched layers put out, or were given, in the last forward pass, ``[M, B, ...]``."""
 
     @property
     def precise(self) -> torch.dtype:
@@ -80,6 +83,11 @@ class Population(Tracing, nn.Module):
         """Advance the clocks of the members' dropout masks; those that are not ``active`` ``[M]`` stay."""
         for name in self.clocks:
             self._buffers[name].add_(1 if active is None else active.long())
+
+    def note_progress(self, part: Tensor) -> None:
+        """Tell networks that ask for it, by buffers called ``progress``, which part ``[M]`` of a phase is behind them."""
+        for name in self.timed:
+            self._buffers[name].copy_(part)
 
     def train(self, mode: bool = True) -> Population:
         self._skeleton[0].train(mode)

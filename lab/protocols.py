@@ -20,13 +20,14 @@ from lab.lags import Law, apportion, law
 from lab.memory import Balanced, Reservoir, require_room
 from lab.rules import LOGICS, WAYS, Groups, Layout, Looking, Output, Rule, unsatisfiable, violations_by_labels
 from lab.seeding import derive, generator, integers, uniform
+from lab.tracing import INTO
 
 if TYPE_CHECKING:
     from lab.learner import ContinualLearner
     from lab.member import Member
 
 __all__ = [
-    "FISHER_ESTIMATORS", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
+    "FISHER_ESTIMATORS", "INTO", "LOGICS", "WAYS", "Balanced", "Batch", "Data", "Engine", "Environment", "Examples", "Groups",
     "Law", "Layout", "Looking", "Output", "Phase", "Reservoir", "Rule", "Steps", "Strategy", "Stream", "Task",
     "UserError", "View", "apportion", "derive", "flatten", "fraction", "generator", "integers", "invalid", "law",
     "number", "one_of", "phase_per_task", "products", "require", "require_room", "squares", "strength", "unflatten",
@@ -53,6 +54,8 @@ class Examples:
     """float ``[N]``: how good each example is, for curricula; higher is better."""
     genre: Tensor | None = None
     """int64 ``[N]``: which of :attr:`Data.genres` each example is of; -1 for none."""
+    marks: Tensor | None = None
+    """int64 ``[N, L]``: which of the parts that were planted in it each place of a sequence belongs to; -1 for none."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -121,6 +124,9 @@ class Phase:
     """Keep the order of ``examples`` instead of shuffling it from the member's seed."""
     effort: float = 1.0
     """How many tasks' worth of steps this phase has, where the budget is ``steps`` (a joint phase has one for each)."""
+    fresh: bool = False
+    """Whether the weights begin anew here, from the member's seed, and the optimiser with them; what strategies keep stays.
+    It is done before ``begin_task``."""
 
 
 View = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -150,6 +156,8 @@ class Stream:
     """What is known of the outputs: measured after every task, on every task; imposed by strategies that do so."""
     one_pass: bool = False
     """Whether the order of its phases is the point; asks for one pass over the data, as ``prequential`` does."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What is known of this member's stream, by name: kept in the results as diagnostics of the environment."""
 
 
 def phase_per_task(tasks: tuple[Task, ...], **options) -> tuple[Phase, ...]:
@@ -198,6 +206,10 @@ class Method:
         """What a user should know before training, in a sentence (large memories, in bytes); ``parameters`` of one network,
         ``size`` of a number in bytes."""
         return None
+
+    def contents(self) -> dict[str, str]:
+        """Of options that name files, by the option, hashes of what is in them: in a cell they stand for the names."""
+        return {}
 
     def rewrite(self, stream: Stream, data: Data, seed: int) -> Stream:
         """Change what a member will be trained on, before training (joint training, held out samples). ``seed``: the stream's.
@@ -277,6 +289,11 @@ class Strategy(Method, nn.Module):
 
     def diagnostics(self) -> dict[str, Tensor]:
         """What is worth knowing of how it worked, at the end of a run: named figures, each ``[M]``; NaN is undefined."""
+        return {}
+
+    def recorded(self) -> dict[str, Tensor]:
+        """What is worth seeing over time: named tensors ``[M, ...]``, of the same names and shapes at any time, kept at every
+        point of the curves and every task end in `recorded.npz`."""
         return {}
 
     def state_bytes(self) -> int:

@@ -39,6 +39,7 @@ class Reader(nn.Module):
             self._keep(f"{split}_inputs", getattr(data, split).inputs)
             self._keep(f"{split}_targets", getattr(data, split).targets)
         self._keep("quality", data.train.quality)
+        self._keep("marks", data.test.marks)
         self._keep("rows", torch.arange(len(streams)).unsqueeze(1))
         labels = torch.stack([torch.stack([task.labels for task in s.tasks]) for s in streams])
         self.relabel = not bool((labels == torch.arange(data.classes)).all())

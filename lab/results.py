@@ -14,6 +14,9 @@ import numpy as np
 from lab.core import together
 from lab.errors import UserError
 from lab.metrics import CRITERION, beside_name, measure, of_matrices
+from lab.recorded import FILE as RECORDED
+from lab.recorded import Recorded
+from lab.recorded import joined as joint_record
 from lab.violated import together as joint_violations
 from lab.violated import worst_alone
 
@@ -45,7 +48,8 @@ class Results:
     accuracy: np.ndarray
     """``[M, T + 1, T]``: after each task (row 0: before training), on each task."""
     curves: dict[str, Any] | None
-    """``steps`` ``[E]``, ``task`` ``[E]`` (tasks begun by then, 0 before training) and ``accuracy`` ``[M, E, T]``; or None."""
+    """``steps`` ``[E]``, ``task`` ``[E]`` (tasks begun by then, 0 before training) and ``accuracy`` ``[M, E, T]``; or None.
+    Where weights began anew, ``fresh``: the tasks, from 0, whose phases began with it."""
     diverged: list[int | None]
     """The step at which each member's loss stopped being finite."""
     cost: dict[str, Any]
@@ -74,6 +78,8 @@ class Results:
     names."""
     violated: dict[str, Any] | None = None
     """What breaks rules most after the last task, as :meth:`lab.violated.Worst.told` gives it; None without rules."""
+    recorded: Recorded | None = None
+    """What was kept over time; in a file of its own (:func:`lab.recorded.load_recorded`), and not loaded with the rest."""
     format: int = FORMAT
 
     def __post_init__(self):
@@ -132,6 +138,7 @@ def join(parts: list[Results], seeds: list[int], places: list[int] | None = None
     if all(part.encounters for part in parts):
         counts = {what: together([part.encounters[what] for part in parts]) for what in ENCOUNTERED}
         joined.encounters = parts[0].encounters | counts
+    joined.recorded = joint_record([part.recorded for part in parts], order)
     joined.scheduled = _joint_schedule([part.scheduled for part in parts], order)
     joined.diagnostics = {name: together([part.diagnostics[name] for part in parts]) for name in parts[0].diagnostics}
     return joined
@@ -190,6 +197,9 @@ def save(results: Results, folder: Path) -> Path:
         for kind, name, array in _of_beside(results.beside):
             arrays[f"{kind}/{name}"], content["beside"][kind][name] = array, "accuracy.npz"
         write_whole(folder / "accuracy.npz", lambda file: np.savez_compressed(file, **arrays))
+    del content["recorded"]
+    if results.recorded is not None:
+        write_whole(folder / RECORDED, results.recorded.write)
     text = json.dumps(_plain(content), allow_nan=False)
     write_whole(folder / "results.json", lambda file: file.write(text.encode()))
     return folder / "results.json"

@@ -57,6 +57,8 @@ class Block:
     """float64 ``[steps, M]``: what each member's learning rate is multiplied by, where members differ."""
     rate: tuple[float, ...] | None = None
     """The same for each step, where all members are alike; without either it is 1."""
+    progress: Tensor | None = None
+    """``[steps, M]``: which part of the phase's own steps each member has behind it before each step, from 0 to 1."""
 
     def __len__(self) -> int:
         return len(self.everyone)
@@ -76,7 +78,7 @@ class Block:
 
     def through(self, convert: Callable[[Tensor], Tensor]) -> Block:
         """The block with its tensors put through ``convert``."""
-        tensors = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active", "rates")}
+        tensors = {name: getattr(self, name) for name in ("examples", "tasks", "weights", "active", "rates", "progress")}
         return replace(self, **{name: None if tensor is None else convert(tensor) for name, tensor in tensors.items()})
 
 
@@ -272,12 +274,13 @@ class Blocks:
         else:
             tasks = blocked([p.tasks[chosen] for p, (chosen, _) in zip(phases, taken, strict=True)])
         steps = torch.arange(span.first, span.first + span.length).unsqueeze(1)
-        active = steps < torch.tensor(self.course.lengths[span.phase])
+        lengths = torch.tensor(self.course.lengths[span.phase])
+        active = steps < lengths
         valid = blocked([valid for _, valid in taken]) & active.unsqueeze(2)
         return Block(
             span.start, span.phase, examples, tasks, None if valid.all() else valid.float(), active,
             tuple(active.all(1).tolist()), tuple(valid.flatten(1).all(1).tolist()),
-            span.begins, span.ends, span.evaluate, span.checkpoint, *self._rates(span),
+            span.begins, span.ends, span.evaluate, span.checkpoint, *self._rates(span), (steps / lengths).clamp(max=1),
         )  # fmt: skip
 
     def _rates(self, span: Span) -> tuple[Tensor | None, tuple[float, ...] | None]:

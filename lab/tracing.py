@@ -15,6 +15,8 @@ from lab.errors import UserError
 from lab.rules import UNSAYABLE
 
 DOT = "/"  # parameter names of a module may not contain dots
+INTO = "into "
+"""Before a layer's path in :attr:`Tracing.watched`: what goes into it, and not what it puts out."""
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.SiLU)
 
 
@@ -121,6 +123,15 @@ class Tracing:
             self._skeleton[0](torch.zeros(2, *shape, device="meta", dtype=dtype))
         return shapes
 
+    @torch.no_grad()
+    def put_out_for(self, inputs: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
+        """What the layers at ``paths`` put out for inputs ``[M, B, ...]``, in the mode the networks are in: ``[M, B, ...]``."""
+        watched, self.watched = self.watched, list(paths)
+        try:
+            return self._each(self._traced, self._state(), self._converted(inputs), {}, {})[1]
+        finally:
+            self.watched = watched
+
     def linear(self) -> dict[str, str] | None:
         """Paths of the linear layers and the name of their weights in :attr:`leaves`, where no other layer has parameters."""
         layers = self.layers(nn.Linear)
@@ -156,12 +167,13 @@ class Tracing:
                 put = put + probes[path].to(put.dtype) if path in probes else put
                 put = put * gates[path].to(put.dtype) if path in gates else put
                 out.update({path: put} if path in self.watched else {})
+                out.update({f"{INTO}{path}": given[0]} if f"{INTO}{path}" in self.watched else {})
                 return put
 
             return changed
 
         with self._filled(state) as network, ExitStack() as hooks:
-            for path in {*probes, *gates, *self.watched}:
+            for path in {*probes, *gates, *(path.removeprefix(INTO) for path in self.watched)}:
                 hooks.callback(network.get_submodule(path).register_forward_hook(hook(path)).remove)
             return network(inputs), out, into
 

@@ -222,6 +222,8 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
     if evaluation.steps:
         begun = [course.phases[p].completes + 1 if p >= 0 else 0 for p in map(course.phase_at, evaluation.steps)]
         curves = {"steps": evaluation.steps, "task": begun, "accuracy": measured["curves"]}
+        fresh = [phase.completes for phase in course.phases if phase.fresh]
+        curves |= {"fresh": fresh} if fresh else {}
     wall = keeper.seconds
     cost = {
         "steps": course.total,
@@ -240,6 +242,8 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         for name, strategy in zip(config["strategy"], learner.strategies, strict=False)  # another engine has none
         for figure, values in strategy.diagnostics().items()
     }
+    for figure in course.streams[0].figures:
+        diagnostics[f"environment.{figure}"] = np.array([stream.figures[figure] for stream in course.streams])
     met = None
     if learner.encounters is not None:
         met = {what: getattr(learner.encounters, what).cpu().numpy() for what in ENCOUNTERED}
@@ -251,6 +255,7 @@ def results_of(learner: ContinualLearner, keeper: Keeper, config: dict, provenan
         config, learner.seeds, measured["accuracy"], curves, diverged, cost, measured["accuracy_without_task"], online,
         baseline, provenance, diagnostics=diagnostics, encounters=met, loss=measured["loss"],
         beside={kind: _measured(o, diverged) | _matrices(o, diverged) for kind, o in learner.beside.items()},
+        recorded=None if learner.recorder is None else learner.recorder.kept([*config["strategy"]]),
         scheduled=of_steps, matrices=_matrices(evaluation, diverged), violated=evaluation.violated,
     )  # fmt: skip
 

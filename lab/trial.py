@@ -15,7 +15,7 @@ from lab.errors import UserError, invalid
 from lab.learner import overrides
 from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, why_in_turn
-from lab.protocols import Stream
+from lab.protocols import Method, Stream
 from lab.stream import first_of
 from lab.training import trainer_of
 
@@ -41,7 +41,9 @@ def stream_for(experiment: Experiment, seed: int) -> Stream:
         if strategy.needs_rules and not stream.rules:
             raise UserError(f"strategy: {kind} needs rules about the outputs, and this environment has none; see docs/rules.md")
         strategy.check(stream, data)
-        stream = strategy.rewrite(stream, data, seed)
+        rewritten = strategy.rewrite(stream, data, seed)
+        _refuse_reset(experiment, strategy, stream, rewritten)
+        stream = rewritten
     if config["reset_optimizer"] and not all(phase.announced for phase in stream.phases):
         raise UserError(f"reset_optimizer=true: {none} at which to reset")
     if (stream.prequential or stream.one_pass) and (config["epochs"], config["steps"]) != (1, None):
@@ -50,6 +52,21 @@ def stream_for(experiment: Experiment, seed: int) -> Stream:
     if config["evaluation"]["split"] == "validation" and not all(len(task.validation) for task in stream.tasks):
         raise UserError(f"evaluation.split=validation: no data are held out; {_how_to_hold_out(experiment)}")
     return stream
+
+
+def _refuse_reset(experiment: Experiment, strategy: Method, stream: Stream, rewritten: Stream) -> None:
+    """Refuse a stream that resets the weights to who would not see it done, or would undo it."""
+    if not any(phase.fresh for phase in stream.phases):
+        return
+    told = f"environment: resets the weights in the middle of the stream, and {strategy.title}"
+    if experiment.engine:
+        raise UserError(f"{told} trains by a loop of its own, which does not; expected a strategy of the lab")
+    if [phase.fresh for phase in rewritten.phases] != [phase.fresh for phase in stream.phases]:
+        raise UserError(f"{told} trains on a stream of its own, in which that is lost; expected another strategy")
+    if moves(strategy):
+        raise UserError(f"{told} sets or holds parameters itself; expected another strategy")
+    if not all(phase.announced for phase in stream.phases):
+        raise UserError("order.over=stream: leaves no boundary at which to reset the weights; expected task")
 
 
 def _how_to_hold_out(experiment: Experiment) -> str:
@@ -126,6 +143,9 @@ def _try_averaging(experiment: Experiment, averaging: Averaging) -> None:
             told = f"strategy={name} answers by what it keeps of the weights as they are; expected averaging=none"
             raise UserError(f"averaging: {told}")
         over = experiment.config["averaging"].get("over", "task")
+        if averaging.averages and over != "task" and any(phase.fresh for phase in experiment.streams[0].phases):
+            told = "this environment resets the weights, and an average across that is of neither network"
+            raise UserError(f"averaging.over={over}: {told}; expected task, or averaging=none")
         if averaging.averages and not experiment.engine and over != "task" and moves(strategy):
             told = f"strategy={name} sets weights itself (new networks, new units), and an average across that is of neither"
             raise UserError(f"averaging.over={over}: {told}; expected task, or averaging=none")

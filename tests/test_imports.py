@@ -10,6 +10,8 @@ OWN = ("lab", "strategies", "environments")
 MAY_OF_LAB = ("lab.protocols", "lab.networks")
 BRIDGE = "avalanche"
 """The one module of a package that may import Avalanche is named so."""
+FAMILIES = (BRIDGE, "pheromone")
+"""Methods of several files, whose names begin with the method's."""
 
 
 def sources(*packages):
@@ -54,8 +56,8 @@ def test_methods_and_streams_know_the_protocols_alone(path):
 
 @pytest.mark.parametrize("path", sources("strategies"), ids=name_of)
 def test_a_strategy_stands_alone(path):
-    """One method, one file: none builds on another's. The bridge has several."""
-    own = f"strategies.{BRIDGE}_" if path.stem.startswith(BRIDGE) else " "
+    """One method, one file, but for families: none builds on another's."""
+    own = tuple(f"strategies.{family}_" for family in FAMILIES if path.stem.startswith(family))
     assert not [name for name in imports_of(path) if of(name, "strategies") and not name.startswith(own)]
 
 

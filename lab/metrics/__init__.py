@@ -1,6 +1,6 @@
 """Measures of continual learning: pure functions of the accuracy tensor and the curves. NaN is "undefined", never zero."""
 
-from lab.metrics.measuring import CRITERION, OF_CURVES, OF_TENSOR, measure
+from lab.metrics.measuring import CRITERION, OF_CURVES, OF_TARGET, OF_TENSOR, measure
 from lab.metrics.ruled import H, of_matrices, with_h
 
 __all__ = [
@@ -28,14 +28,15 @@ def _and_beside(measures: tuple[str, ...]) -> tuple[str, ...]:
 LOWER_IS_BETTER = _and_beside(("forgetting", "plasticity_loss", "steps_to_criterion", "loss"))
 """Of these, and of whatever begins with ``violation``; of all others more is better."""
 
-FROM_CURVES = _and_beside(OF_CURVES)
+FROM_CURVES = _and_beside((*OF_CURVES, *OF_TARGET))
 """Measures that depend on how often, and on how many examples, the curves were recorded."""
 
 OF_NAMED = ("sequence_accuracy", "span_f1", "violation", "violation_forgetting", *H, "constrained_found")
 """Where outputs have names, beside those that are called by the names of outputs and rules."""
 
 MEASURES = (
-    *_and_beside((*(of.__name__ for of in OF_TENSOR), *OF_CURVES, "loss", *OF_NAMED)), "online_accuracy", "online_baseline",
+    *_and_beside((*(of.__name__ for of in OF_TENSOR), *OF_CURVES, *OF_TARGET, "loss", *OF_NAMED)),
+    "online_accuracy", "online_baseline",
 )  # fmt: skip
 """All that a run may have, but for those that are called by the names of outputs and rules."""
 

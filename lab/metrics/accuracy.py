@@ -54,8 +54,9 @@ def anytime_accuracy(curves: Array, tasks: Array) -> Array:
 
 def min_accuracy(curves: Array, tasks: Array) -> Array:
     """``mean_{j<T} min`` of the accuracy on task j over the evaluations after it (De Lange et al. 2023): ``[M]``."""
-    total = curves.shape[2]
-    lowest = [curves[:, np.asarray(tasks) > j + 1, j].min(1) for j in range(total - 1)]
+    tasks, total = np.asarray(tasks), curves.shape[2]
+    ended = [tasks[tasks > j].min() for j in range(total - 1)]  # together with others, where several are trained at once
+    lowest = [curves[:, tasks > end, j].min(1) for j, end in enumerate(ended)]
     return np.mean(lowest, 0)
 
 
@@ -66,8 +67,10 @@ def worst_case_accuracy(R: Array, curves: Array, tasks: Array) -> Array:
 
 
 def _learnt(R: Array) -> Array:
-    own = np.arange(R.shape[2])
-    return R[:, own + 1, own]
+    """Each task's accuracy when it had been trained, ``[M, T]``: together with later ones where its own row is not there."""
+    there = ~np.isnan(R).all((0, 2))
+    rows = [next((i for i in range(j + 1, len(there)) if there[i]), j + 1) for j in range(R.shape[2])]
+    return R[:, rows, np.arange(R.shape[2])]
 
 
 def _mean(values: Array) -> Array:

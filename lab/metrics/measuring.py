@@ -17,7 +17,7 @@ from lab.metrics.accuracy import (
     worst_case_accuracy,
 )
 from lab.metrics.lags import LEAST_LAGS, forgetting_exponent
-from lab.metrics.learning import aulc, facilitation, steps_to
+from lab.metrics.learning import aulc, facilitation, steps_to, target_aulc
 
 CRITERION = 0.8
 """Of `evaluation.criterion`: the accuracy at which a task counts as learnt."""
@@ -26,6 +26,8 @@ OF_TENSOR = (
     accuracy, learning_accuracy, backward_transfer, forgetting, forgetting_exponent, forward_transfer, plasticity_loss,
 )  # fmt: skip
 OF_CURVES = ("anytime_accuracy", "min_accuracy", "worst_case_accuracy", "aulc", "facilitation", "steps_to_criterion")
+OF_TARGET = ("target_aulc", "target_accuracy")
+"""Where the weights began anew and there are curves: measures of the tasks since."""
 
 ALONE = "there is only one task"
 AT_ONCE = "all tasks were trained at once"
@@ -37,7 +39,8 @@ def measure(
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """All measures ``{name: [M]}`` and, for those that are undefined, why.
 
-    ``curves``: ``{"steps": [E], "task": [E] (0 before training), "accuracy": [M, E, T]}`` or None.
+    ``curves``: ``{"steps": [E], "task": [E] (0 before training), "accuracy": [M, E, T]}``, maybe with ``"fresh"``: the tasks,
+    from 0, before whose phases the weights began anew; or None.
     """
     single = R.shape[2] == 1
     joint = not single and np.isnan(R[:, 1:-1]).all() and not np.isnan(R[:, -1]).all()
@@ -50,7 +53,8 @@ def measure(
     values |= {name: np.full(len(R), np.nan) for name in reasons}
     lost = np.array([step is not None for step in diverged])
     values = {name: np.where(lost, np.nan, value) for name, value in values.items()}
-    why = "every member diverged" if lost.all() else "not all that it needs was evaluated (evaluation.tasks)"
+    unmeasured = "not all that it needs was evaluated (evaluation.tasks), or tasks were trained together"
+    why = "every member diverged" if lost.all() else unmeasured
     reasons |= {name: why for name, value in values.items() if name not in reasons and np.isnan(value).all()}
     return values, reasons
 
@@ -77,8 +81,14 @@ def _of_curves(R: Array, curves: dict, single: bool, joint: bool, criterion: flo
     values, reasons = {"anytime_accuracy": anytime_accuracy(points, tasks)}, {}
     if joint:
         return values, dict.fromkeys(OF_CURVES[1:], AT_ONCE)
-    values["aulc"] = aulc(points, steps, tasks)
-    needed, reached = steps_to(criterion, points, steps, tasks)
+    fresh = curves.get("fresh", ())
+    values["aulc"] = aulc(points, steps, tasks, fresh)
+    if fresh:
+        values["target_aulc"], values["target_accuracy"] = (
+            target_aulc(points, steps, tasks, fresh),
+            R[:, -1, max(fresh) :].mean(1),
+        )
+    needed, reached = steps_to(criterion, points, steps, tasks, fresh)
     values["steps_to_criterion"] = needed.mean(1)
     if not reached.any():
         reasons["steps_to_criterion"] = f"no task was answered with an accuracy of {criterion:g} (evaluation.criterion)"
@@ -86,7 +96,7 @@ def _of_curves(R: Array, curves: dict, single: bool, joint: bool, criterion: flo
         return values, reasons | dict.fromkeys(("min_accuracy", "worst_case_accuracy", "facilitation"), ALONE)
     values["min_accuracy"] = min_accuracy(points, tasks)
     values["worst_case_accuracy"] = worst_case_accuracy(R, points, tasks)
-    values["facilitation"] = facilitation(points, steps, tasks)
+    values["facilitation"] = facilitation(points, steps, tasks, fresh)
     if np.isnan(values["aulc"]).all():
         reasons |= dict.fromkeys(("aulc", "facilitation"), NOT_MET)
     return values, reasons

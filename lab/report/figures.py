@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.report import lags, ruled, scheduled
+from lab.recorded import load_recorded
+from lab.report import inside, lags, ruled, scheduled
 from lab.report.curves import by_steps, by_tasks, of_tasks_met, thinned
 from lab.report.drawing import band, empty, look, matrix, write
 from lab.results import Results
@@ -110,5 +111,8 @@ def write_run_figures(results: Results, folder: Path) -> list[Path]:
         return sorted((folder / "figures").iterdir())
     drawn = {"met_again": met_again(results), "forgetting_by_lag": forgetting_by_lag(results)}
     drawn |= {"scheduled": what_was_scheduled(results), "violations": violations(results)}
+    recorded = load_recorded(folder)
+    films = inside.write_film(recorded, folder / "figures" / "inside.gif")
+    drawn |= {"inside": inside.over_time(recorded)}
     drawn |= {"accuracy_matrix": accuracy_matrix(results), "accuracy_over_time": accuracy_over_time(results)}
-    return [file for name, figure in drawn.items() if figure for file in write(figure, folder / "figures" / name)]
+    return [*films, *(file for name, figure in drawn.items() if figure for file in write(figure, folder / "figures" / name))]

@@ -72,8 +72,9 @@ def _by_task(results: Results, of: Callable[..., np.ndarray]) -> Series:
     if not results.curves or joint:
         return Series(np.arange(1, tasks + 1), np.full((1, tasks), np.nan))
     kept = [step is None for step in results.diverged]
-    points = np.asarray(results.curves["accuracy"])[kept]
-    return Series(np.arange(1, tasks + 1), of(points, np.array(results.curves["steps"]), np.array(results.curves["task"])))
+    points, fresh = np.asarray(results.curves["accuracy"])[kept], results.curves.get("fresh", ())
+    measured = of(points, np.array(results.curves["steps"]), np.array(results.curves["task"]), fresh)
+    return Series(np.arange(1, tasks + 1), measured)
 
 
 def met_again(results: Results) -> np.ndarray | None:

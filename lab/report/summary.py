@@ -12,9 +12,12 @@ from lab.results import Results
 from lab.statistics.estimates import LEAST_FOR_BCA, Estimate, estimate
 
 COLUMNS = ("accuracy", "learning_accuracy", "forgetting", "backward_transfer")
-BESIDE = ("accuracy_raw", "online_accuracy", "online_baseline", "loss", "sequence_accuracy", "span_f1", "violation")
+BESIDE = (
+    "accuracy_raw", "online_accuracy", "online_baseline", "loss", "target_aulc", "target_accuracy", "sequence_accuracy",
+    "span_f1", "violation",
+)  # fmt: skip
 """Columns for runs that have them: of averaged weights; of streams that are tested on just before they are trained on; with
-`evaluation.loss`; where outputs have names."""
+`evaluation.loss`; where weights began anew; where outputs have names."""
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -85,15 +88,19 @@ def method_name(config: dict[str, Any]) -> str:
 
 
 def stream_name(config: dict[str, Any]) -> str:
-    """A readable name of the stream alone: ``permuted digits x5 · domain``."""
+    """A readable name of the stream alone: ``permuted digits x5 · domain``; tasks that have names are listed.
+
+    >>> stream_name({"environment": {"_target_": "mine.Families", "tasks": ["A1", "B1"]}})
+    'families A1 B1'
+    """
     environment, kind = config["environment"], _kind(config["environment"])
     while "base" in environment:
         environment = environment["base"]
         kind += f" {_kind(environment)}"
     data = environment.get("source") or environment.get("benchmark") or ""
     name = (data if isinstance(data, str) else data.get("_target_", "")).rsplit(".", 1)[-1]
-    count = environment.get("tasks")
-    words = [kind, name, "" if count is None else f"x{count}"]
+    tasks = environment.get("tasks")
+    words = [kind, name, *(tasks if isinstance(tasks, list) else [] if tasks is None else [f"x{tasks}"])]
     return " · ".join(filter(None, [" ".join(filter(None, words)), str(environment.get("scenario") or "")]))
 
 

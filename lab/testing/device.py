@@ -86,7 +86,7 @@ class OneDevice(TorchDispatchMode):
             # x[mask] = 0 is a masked fill; on `meta` the number is a meta tensor, where a device would get it from the host.
             filled = name != "index" and args[2].dim() == 0 and args[2].device.type in ("cpu", "meta")
             return None if filled else _SHAPE
-        if name in ("_to_copy", "copy_"):
+        if name in ("_to_copy", "copy_") and tensors:  # a number beside a member's own one is no tensor
             to = torch.device(kwargs.get("device") or tensors[0].device).type
             if devices | {to} == {"cpu"} or not devices:
                 return None

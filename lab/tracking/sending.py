@@ -17,7 +17,7 @@ from lab.tracking.patience import Patience
 IDENTITY = "lab.results"
 PARENT = "mlflow.parentRunId"
 
-FILES = ("report.html", "config.yaml", "results.json", "accuracy.npz")
+FILES = ("report.html", "config.yaml", "results.json", "accuracy.npz", "recorded.npz")
 """Of a run directory, beside its figures."""
 
 MOST_PARAMS, MOST_METRICS = 100, 900

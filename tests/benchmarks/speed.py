@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import psutil
 import whole
 from settings import A, B, Setting, arrays, data_folder, write_idx
 
@@ -47,13 +48,25 @@ class Row:
         return self.what, f"{self.value:.3g} {self.unit}".strip(), limit, self.verdict, self.note
 
 
-PARTS = ("answers", "steps", "upkeep", "tasks", "co_schedules", "constraints", "sweeps", "memory", "tracking", "whole")
+PARTS = (
+    "answers",
+    "steps",
+    "upkeep",
+    "tasks",
+    "co_schedules",
+    "constraints",
+    "pheromone",
+    "sweeps",
+    "memory",
+    "tracking",
+    "whole",
+)
 
 
 def main() -> None:
     options = _options()
     folder = data_folder(options.data)
-    functions = (answers, steps, upkeep, tasks, co_schedules, constraints, sweeps, memory, tracking, end_to_end)
+    functions = (answers, steps, upkeep, tasks, co_schedules, constraints, pheromone, sweeps, memory, tracking, end_to_end)
     parts = dict(zip(PARTS, functions, strict=True))
     rows: list[Row] = []
     for name in options.only or parts:
@@ -165,6 +178,26 @@ def constraints(folder: Path, quick: bool) -> list[Row]:
     limits = {"ten samples, reinforce": 1.0, "ten samples, lagrangian": 1.0}
     added = {name: (times[name] - times[plain]) / times[AGAIN] for name in others}
     return [Row(f"{name}: what it adds to a step / a pass", added[name], "", limits.get(name), note) for name in others]
+
+
+def pheromone(folder: Path, quick: bool) -> list[Row]:
+    """Time a step of the pheromone pathway network, at the source's size, beside a plain transformer's of that size."""
+    from pheromone import BARE, CONTENDERS, MEMBERS, PLAIN, WITH, bytes_a_member, seconds
+
+    asked = {(name, members) for name in CONTENDERS for members in (1, MEMBERS) if members == 1 or name != BARE}
+    contenders = {pair: partial(seconds, *pair, folder) for pair in sorted(asked)}
+    times = in_turn(contenders, 1 if quick else 5)
+    bare, plain = times[BARE, 1], times[PLAIN, MEMBERS]
+    rows = [
+        Row(f"{BARE} of that size: a step", 1e3 * bare, "ms", note=f"processor time, one thread; {1 / bare:.1f} steps a second")
+    ]
+    for (name, members), time in times.items():
+        if name != BARE:
+            note = f"{1 / time:.2f} members' steps a second, one thread"
+            rows.append(Row(f"{name}, {members} members: a member's step / bare transformer", time / bare, "", note=note))
+    rows.append(Row("a field's upkeep, of a step", times[WITH, MEMBERS] / plain - 1, "", 0.1, f"{MEMBERS} members"))
+    each, room = bytes_a_member(folder), psutil.virtual_memory().total
+    return [*rows, Row("memory of one more member", each / 1e9, "GB", note=f"{int(room / each)} in all {room / 1e9:.0f} GB")]
 
 
 def sweeps(folder: Path, quick: bool) -> list[Row]:

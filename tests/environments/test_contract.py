@@ -66,6 +66,7 @@ ONE_TASK = ("nli", "slots", "stationary", "transduction")
 REFUSED = {
     *itertools.product(("blurry",), ("drift", *ONE_TASK)),
     *itertools.product(AGAIN[:2], ("blurry", "drift", "power_law", *ONE_TASK)),
+    *itertools.product(("transfer",), ("blurry", "drift", "power_law", *ONE_TASK)),
 }
 """Where what the wrapper does would undo what the inner environment is for, or there is one task alone."""
 

@@ -19,9 +19,9 @@ from .forked import small
 
 HERE = Path(lab.__file__).parent
 DECIDE_NO_NUMBER = {
-    "__init__", "cell", "cli", "company", "comparison", "conf", "config", "consistency", "core", "dashboard", "demo",
-    "doctor", "errors", "listing", "plan", "preview", "progress", "questions", "report", "results", "run", "scheduled",
-    "statistics", "study", "sweep", "sweeps", "testing", "tracking", "workers",
+    "__init__", "__main__", "agreement", "cell", "cli", "company", "comparison", "conf", "config", "consistency",
+    "core", "dashboard", "demo", "doctor", "errors", "listing", "plan", "preview", "progress", "questions", "recorded",
+    "report", "results", "run", "scheduled", "statistics", "study", "sweep", "sweeps", "testing", "tracking", "workers",
 }  # fmt: skip
 IN_THE_CELL = {"networks", "optimizers"}
 """Named by settings, so that their source is part of the cell's digest."""

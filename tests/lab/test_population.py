@@ -231,3 +231,17 @@ def test_the_comparison_with_the_plain_loop_can_fail():
     other = plain_loop(learner, 0, "mlp", "adamw", Miniature().data)
     own = learner.population.member(0)
     assert max(float((own[name] - value).detach().abs().max()) for name, value in other.named_parameters()) > 1e-2
+
+
+def test_what_goes_into_a_layer_can_be_watched():
+    learner = trained([5, 9], "mlp", "sgd")
+    population, inputs = learner.population, torch.rand(2, 3, 1, 8, 8)
+    population.watched += ["into head", "into hidden.0", "hidden.3"]
+    population.train()
+    gate = torch.arange(24.0).expand(2, 1, 24)
+    for gates in ({}, {"hidden.3": gate}):
+        logits = population(inputs, gates=gates)
+        assert torch.equal(population.activations["into hidden.0"], inputs.flatten(2))
+        assert torch.equal(population.activations["into head"], population.activations["hidden.3"])
+        weight, bias = (population.leaves[f"head/{name}"] for name in ("weight", "bias"))
+        torch.testing.assert_close(logits, population.activations["into head"] @ weight.mT + bias.unsqueeze(1))

@@ -34,6 +34,7 @@ IN_SETUP = {
     "gpm": (tuple(SENTENCES), "linear layers and of convolutions"),
     "continual_backprop": (tuple(SENTENCES), "perceptrons|no activation modules"),
     "xdg": (tuple(SENTENCES), "gates layers of hidden units"),
+    "pheromone": (tuple(SENTENCES), "lays its fields between groups of units"),
     "ewc": (("slots", "transduction"), "expected another estimator"),
 }
 """Strategies that cannot take these networks, or several labels an example, and say so when they are set up."""
@@ -128,6 +129,17 @@ def test_a_strategy_serves_where_it_claims_and_is_refused_elsewhere(configuratio
             with pytest.raises(UserError, match=IN_SETUP[strategy][1]):
                 members(Experiment(version))
         else:
+            serves(Experiment(version))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["er", "ewc"])
+def test_pheromone_serves_beside_others_on_every_stream(configuration, other):
+    if configuration["environment"]["_target_"].split(".")[1] in IN_SETUP["pheromone"][0]:
+        pytest.skip("whose networks have neither slots nor units in a row")
+    config = configuration | {"strategy": composed(f"strategy=[{other},pheromone]")["strategy"]}
+    for version in versions(config):
+        if other == "er" or all(p.announced for p in build("environment", version["environment"]).stream(0).phases):
             serves(Experiment(version))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.comparison.cells import Cell
 from lab.comparison.findings import Comparison
-from lab.report.page import contrasts, facts, over_time, repeating, scheduled, stills
+from lab.report.page import contrasts, facts, inner, over_time, repeating, scheduled, stills
 from lab.report.page.charts import Rows
 from lab.report.page.frame import Section, write
 from lab.report.page.verdict import answers, of_study
@@ -115,6 +115,8 @@ def _facts(cells: list[Cell], comparison: Comparison | None, several: bool) -> d
     return {
         "left_out": comparison.left_out if comparison else lost,
         "notes": comparison.notes if several else noted,
+        "looks": inner.looks(cells),
+        "of_agreement": inner.OF_AGREEMENT,
         "rules": facts.rules(cells, WORST_OF_SEVERAL if several else SHOWN),
         "shared": shared,
         "differing": differing,

@@ -9,7 +9,18 @@ from scipy import stats
 from torch import nn
 
 from lab.errors import UserError
-from lab.networks import CNN, MLP, Dropout, EncoderDecoder, SlimResNet18, Tagger, Transformer
+from lab.networks import (
+    CNN,
+    MLP,
+    Dropout,
+    EncoderDecoder,
+    Pathways,
+    RandomSparse,
+    SequenceTransformer,
+    SlimResNet18,
+    Tagger,
+    Transformer,
+)
 from lab.networks.norm import normalisation
 from lab.optimizers import SGD
 from lab.population import Population, why_not_stacked
@@ -27,13 +38,17 @@ MAKERS = {
     "resnet_group": partial(SlimResNet18, IMAGE, 5, filters=2, norm="group"),
     "tagger": partial(Tagger, (7,), 5, vocabulary=20, width=6, window=3),
     "transformer": partial(Transformer, (7,), 20, width=8, depth=2, heads=2),
+    "sequence_transformer": partial(SequenceTransformer, (7,), 5, width=8, depth=2, heads=2, vocabulary=20, dropout=0.0),
+    "random_sparse": partial(RandomSparse, (7,), 5, width=8, depth=2, heads=2, vocabulary=20, dropout=0.0, kept=3),
+    "pathways": partial(Pathways, (7,), 5, width=8, depth=2, heads=2, slots=3, kept=7, window=2, vocabulary=20, dropout=0.0),
     "encoder_decoder": partial(EncoderDecoder, (7,), 5, layout=TOLD, width=6),
 }
+TOLD_TOKENS = ("tagger", "transformer", "sequence_transformer", "random_sparse", "pathways", "encoder_decoder")
 
 
 def inputs_for(name, members, batch=6, seed=0, dtype=torch.float32):
     draw = torch.Generator().manual_seed(seed)
-    if name in ("tagger", "transformer", "encoder_decoder"):
+    if name in TOLD_TOKENS:
         return torch.randint(0, 20, (members, batch, 7), generator=draw)
     return torch.randn(members, batch, *IMAGE, generator=draw, dtype=dtype)
 
