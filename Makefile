@@ -20,7 +20,7 @@ test-slow: $(READY)
 test-postgresql: $(READY)
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends postgresql
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'psycopg[binary]>=3.2'
-	LAB_POSTGRESQL=required $(BIN)/python -m pytest -q -m postgresql
+	LAB_POSTGRESQL=required $(BIN)/python -m pytest -q -m postgresql tests/lab/sweep
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -q -m gpu

@@ -17,7 +17,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -66,10 +66,16 @@ class Claims:
         self._heard: dict[int, tuple[int, float]] = {}
         """By the number of a claim: its last sign of life, and when it was first seen here."""
 
-    def are_done(self, keys: list[str]) -> bool:
-        """Whether each of these pieces of work has been done by somebody."""
+    def left(self, keys: Iterable[str]) -> list[str]:
+        """Those of these pieces of work that nobody has done yet."""
         claims = self.study.get_trials(deepcopy=False)
-        return all(any(claim.state == TrialState.COMPLETE for claim in _chain(claims, key)) for key in keys)
+        return [key for key in keys if all(claim.state != TrialState.COMPLETE for claim in _chain(claims, key))]
+
+    def at_work(self, keys: Iterable[str]) -> dict[str, str]:
+        """Of these pieces of work those that are somebody's, with who has them."""
+        claims = self.study.get_trials(deepcopy=False)
+        last = {key: chain[-1] for key in keys if (chain := _chain(claims, key))}
+        return {key: claim.user_attrs["worker"] for key, claim in last.items() if claim.state == TrialState.RUNNING}
 
     @contextmanager
     def of(self, key: str) -> Iterator[Claim | None]:

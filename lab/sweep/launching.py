@@ -19,6 +19,8 @@ from lab.errors import IncompleteError, UserError
 from lab.run import SENT, is_launchers, overrides
 
 RAY = "ray."
+TOLD = ("LAB_", "MLFLOW_")
+"""Environment variables that Ray's workers are told of; jobs of Slurm have all of them."""
 PROGRAM = "from lab.workers import die_with_parent; die_with_parent(); from lab.cli import main; main()"
 """The `lab` command, which a machine's search path may lack, ended with the job that runs it."""
 
@@ -75,7 +77,8 @@ def _by_ray(command: list[str], workers: int, options: dict[str, Any]) -> None:
     except (ConnectionError, ValueError, TypeError) as error:
         raise UserError(f"ray: refuses address={address} {options} ({' '.join(str(error).split())})") from None
     try:
-        waiting = [job.remote(command, Path.cwd(), number) for number in range(1, workers + 1)]
+        told = {name: value for name, value in os.environ.items() if name.startswith(TOLD)}
+        waiting = [job.remote(command, Path.cwd(), number, told) for number in range(1, workers + 1)]
         failed = [error for error in (_failure(ray, one) for one in waiting) if error]
     finally:
         ray.shutdown()
@@ -102,9 +105,10 @@ def _options(words: list[str]) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
-def _work(command: list[str], folder: Path, number: int) -> None:
+def _work(command: list[str], folder: Path, number: int, told: dict[str, str] | None = None) -> None:
     """One worker, in a process of its own: a launcher's may hold threads, and a Hydra that is at work. What is found is told by
     the command that launched it, once."""
-    status = subprocess.run([sys.executable, "-c", PROGRAM, *command], cwd=folder, stdout=subprocess.DEVNULL).returncode
+    words, environment = [sys.executable, "-c", PROGRAM, *command], os.environ | (told or {})
+    status = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.DEVNULL).returncode
     if status:
         raise IncompleteError(f"worker {number}: ended with status {status}; its log says why, and the same command goes on")

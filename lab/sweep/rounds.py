@@ -6,6 +6,7 @@ once, keeps it to its budget. What a round's worker had asked for when it was ki
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -51,9 +52,15 @@ def share(claims: Claims, work: dict[str, Callable[[], None]], pause: float = LO
     Args:
         work: by key, what is to be done; it may be begun several times, the last time to its end.
     """
-    while not claims.are_done(list(work)):
-        if not _did_one(claims, work):
-            time.sleep(pause)
+    told: set[str] = set()
+    while left := claims.left(work):
+        if _did_one(claims, {key: work[key] for key in left}):
+            continue
+        for key, worker in claims.at_work(left).items():
+            if f"{key} {worker}" not in told:
+                print(f"lab: {key} is being done by {worker}; waiting for it", file=sys.stderr, flush=True)
+            told.add(f"{key} {worker}")
+        time.sleep(pause)
 
 
 def _did_one(claims: Claims, work: dict[str, Callable[[], None]]) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, ProgrammingError, SQLAlchemyError
 
@@ -52,7 +51,10 @@ def _journal(home: Path) -> BaseStorage:
     path = home / JOURNAL
     try:
         home.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), FileLock(path)))
+        backend, lock = JournalFileBackend(str(path), FileLock(path)), FileLock(path)
+        lock.acquire()  # a disk that knows no locks is told of now
+        lock.release()
+        return JournalStorage(backend)
     except OSError as error:
         raise UserError(f"paths.runs: {path} cannot be written ({error.strerror})") from None
     except ValueError as error:
@@ -94,8 +96,8 @@ def _parsed(url: str) -> URL:
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
-class FileLock(BaseJournalFileLock):
-    """The system's own lock on a file beside the journal: it ends with the process that holds it.
+class FileLock:
+    """The system's own lock on a file beside the journal, in the place of Optuna's: it ends with the process that holds it.
 
     Optuna's locks are files that a killed process leaves behind, for others to wait 30 s for. Whoever gets the lock also cuts
     off a line that a killed process had begun to write, which would else spoil the journal with the next one.
@@ -108,7 +110,11 @@ class FileLock(BaseJournalFileLock):
         file = self.journal.with_name(f"{self.journal.name}.lock").open("w")
         fcntl.flock(file, fcntl.LOCK_EX)
         self._file = file
-        self._mend()
+        try:
+            self._mend()
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def release(self) -> None:

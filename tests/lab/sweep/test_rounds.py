@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import optuna
 
-from lab.sweep.rounds import asked, rounds
+from lab.sweep.claims import Claims, worker
+from lab.sweep.rounds import asked, rounds, share
 from lab.sweep.storage import open_storage
 
 from . import crowd
@@ -42,3 +45,15 @@ def test_twenty_kills_lose_no_trial_and_count_none_twice(tmp_path):
         workers.kill()
     workers.end()
     crowd.check(workers)
+
+
+def test_who_waits_says_for_whom(tmp_path, capsys):
+    storage, did = open_storage(tmp_path, None), []
+    mine, theirs = Claims(storage, "s", tmp_path), Claims(storage, "s", tmp_path)
+    with theirs.of("a") as claim:
+        assert theirs.at_work(["a", "b"]) == {"a": worker()}
+        ended = threading.Timer(0.3, claim.done)
+        ended.start()
+        share(mine, {"a": lambda: did.append("a"), "b": lambda: did.append("b")}, pause=0.02)
+    assert did == ["b"]
+    assert capsys.readouterr().err == f"lab: a is being done by {worker()}; waiting for it\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import optuna
 import pytest
 
 from lab.errors import UserError
-from lab.sweep.storage import JOURNAL, in_words, open_storage
+from lab.sweep.storage import JOURNAL, FileLock, in_words, open_storage
 
 
 def _study(storage):
@@ -20,6 +22,30 @@ def test_a_line_that_a_killed_worker_had_begun_does_not_spoil_the_journal(tmp_pa
     for _ in range(2):
         _study(open_storage(tmp_path, None)).ask()
     assert [trial.number for trial in _study(open_storage(tmp_path, None)).trials] == [0, 1, 2]
+
+
+def test_a_disk_that_knows_no_locks_is_told_of(tmp_path, monkeypatch):
+    def none(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(UserError, match=r"journal\.log cannot be written \(No locks available\)"):
+        open_storage(tmp_path, None)
+
+
+def test_a_writer_that_fails_lets_go_of_the_journal(tmp_path, monkeypatch):
+    study, whole, times = _study(open_storage(tmp_path, None)), FileLock._mend, []
+
+    def fails_once(self):
+        times.append(self)
+        if len(times) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        whole(self)
+
+    monkeypatch.setattr(FileLock, "_mend", fails_once)
+    study.ask()
+    assert len(times) == 2
+    assert len(study.trials) == 1
 
 
 def test_an_empty_journal_is_one(tmp_path):
