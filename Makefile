@@ -19,7 +19,6 @@ test-slow: $(READY)
 # PostgreSQL from Debian's packages, where it is missing; its server is the tests' own and ends with them.
 test-postgresql: $(READY)
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends postgresql
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'psycopg[binary]>=3.2'
 	LAB_POSTGRESQL=required $(BIN)/python -m pytest -q -m postgresql tests/lab/sweep
 
 test-gpu: $(READY)
@@ -43,7 +42,7 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch torchvision
-	.venv-lock/bin/python -m pip install --quiet --editable '.[avalanche,dev]'
+	.venv-lock/bin/python -m pip install --quiet --editable '.[avalanche,dev,postgresql,ray,slurm]'
 	.venv-lock/bin/python -m pip freeze --exclude-editable | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
 	rm -rf .venv-lock
 

@@ -34,7 +34,7 @@ usage: lab COMMAND [ARGUMENTS]
   compare     finished runs against a baseline, paired by seed: is A better than B?
   study       ask a question of sweeps/: claim, cells, seeds, test; run what is missing, say the verdict
   sweep       tune the arms of a question of sweeps/ alike, run the winners on fresh seeds
-  report      a run, several or a study as one page for a browser
+  report      a run, several, a study or a sweep as one page for a browser
   demo        two streams of digits, three strategies, ten seeds: two minutes
   list        environments, sources, strategies, networks, optimisers and experiments, a line each
   dashboard   open what was tracked in MLflow's pages

@@ -157,7 +157,7 @@ def as_ended(results: Results, tasks: int, step: int) -> Results:
         return None if curves is None else curves[:, :recorded, :tasks]
 
     recorded = sum(at <= step for at in results.curves["steps"]) if results.curves else 0
-    curves = results.curves and {
+    curves = results.curves and results.curves | {
         "steps": results.curves["steps"][:recorded],
         "task": results.curves["task"][:recorded],
         "accuracy": points(results.curves["accuracy"]),

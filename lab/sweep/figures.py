@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+FORCED = "chosen on test data"
+
+
 def drawn(found: Found) -> dict[str, Figure]:
-    """All figures that the trials allow, by name."""
+    """All figures that the trials allow, by name; where trials were judged by test data, each says so."""
     figures: dict[str, Figure | None] = {}
     for objective in found.objectives:
         figures[f"history-{objective}"] = history(found, objective)
@@ -32,7 +35,10 @@ def drawn(found: Found) -> dict[str, Figure]:
             figures[f"contours-{arm.name}-{objective}"] = contours(arm, objective)
     for pair in combinations(found.objectives, 2):
         figures[f"front-{'-'.join(pair)}"] = front(found, *pair)
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    made = {name: figure for name, figure in figures.items() if figure is not None}
+    for figure in made.values() if found.forced else ():
+        figure.text(1, 1, FORCED, ha="right", va="top", fontsize=6, color="#a63c00")
+    return made
 
 
 def write_figures(found: Found, folder: Path) -> list[Path]:

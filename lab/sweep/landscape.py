@@ -48,15 +48,16 @@ def slices(arm: Arm, objective: str) -> Figure | None:
         mine = [trial for trial in trials if axis.key in trial.settings]
         order = [trial.number for trial in mine]
         where = axis.places(trial.settings[axis.key] for trial in mine)
-        dots = panel.scatter(where, [trial.values[objective] for trial in mine], c=order, cmap="cividis_r", s=14, zorder=2)
+        style = {"c": order, "cmap": "cividis_r", "vmin": 0, "vmax": len(arm.trials) - 1, "s": 14, "zorder": 2}
+        dots = panel.scatter(where, [trial.values[objective] for trial in mine], **style)
         _along(panel, axis)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in panels[::across]:
         panel.set_ylabel(words(objective))
     for panel in panels[len(axes) :]:
         panel.remove()
-    whole = {"ticks": sorted({0, len(arm.trials) // 2, len(arm.trials) - 1})}
-    figure.colorbar(dots, ax=list(panels[: len(axes)]), label="trial", aspect=30, **whole)
+    ends = [0, len(arm.trials) - 1]
+    figure.colorbar(dots, ax=list(panels[: len(axes)]), label="trial", aspect=30, ticks=ends)
     figure.suptitle(arm.name, fontsize=8)
     return figure
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.sweep.axes import words
+from lab.sweep.figures import FORCED
 from lab.sweep.found import COMPLETE, DIVERGED, ENDED, FAILED, Arm, Found, Trial
 from lab.sweep.winning import standings
 from lab.tracking import Study, Tried, labels, publish_sweep
@@ -25,7 +26,7 @@ def send(found: Found, home: Path, settings: dict[str, Any]) -> str | None:
     """Have the sweep as it stands in the store; None, or a warning in a sentence."""
     known = [(arm, trial) for arm, trial in found.trials if trial.state in ENDED and trial.began and trial.ended]
     metrics = {"trials": float(len(known)), "minutes": (found.record.get("cost") or {}).get("minutes")}
-    tags = {"forced": "chosen on test data" if found.forced else None, "protocol": found.protocol[:500]}
+    tags = {"forced": FORCED if found.forced else None, "protocol": found.protocol[:500]}
     sweep = Study(found.name, note(found), home, tags, metrics, labels.SWEEP, SENT)
     return publish_sweep(sweep, [_tried(found, arm, trial) for arm, trial in known], settings)
 
@@ -59,7 +60,7 @@ def _entry(found: Found, arm: Arm, trial: Trial) -> Entry:
         "optuna.study": f"{found.name}.{arm.name}", "optuna.storage": found.storage, NOTE: _note(found, trial),
     }  # fmt: skip
     tags |= {"winner": "yes"} if arm.winner is trial and found.record else {}
-    tags |= {"forced": "chosen on test data"} if found.forced else {}
+    tags |= {"forced": FORCED} if found.forced else {}
     tags |= {key: str(trial.attributes[key]) for key in ("why", "worker", "place", "population") if key in trial.attributes}
     lost = trial.state in (FAILED, DIVERGED)
     return Entry(f"{arm.name}, trial {trial.number}", _params(trial), tags, points, lost)

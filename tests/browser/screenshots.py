@@ -1,8 +1,8 @@
-"""Pictures of the dashboard for `docs/images`: small runs are trained, sent, served, and looked at.
+"""Pictures of the dashboard and of a sweep's page for `docs/images`: small runs are trained, sent, served, and looked at.
 
     .venv/bin/python tests/browser/screenshots.py [--out docs/images]
 
-Two minutes on 2 cores. Look at every picture before committing it.
+Four minutes on 2 cores. Look at every picture before committing it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def main() -> None:
             for name, picture in _pictures(browser, address, Path(folder) / "runs"):
                 picture.screenshot(path=given.out / f"dashboard_{name}.png")
                 print(given.out / f"dashboard_{name}.png")
+        with launched() as browser:
+            print(_sweep(browser, folder, given.out / "sweep.png"))
 
 
 def _pictures(browser: Any, address: str, runs: Path) -> Iterator[tuple[str, Any]]:
@@ -64,6 +66,16 @@ def _pictures(browser: Any, address: str, runs: Path) -> Iterator[tuple[str, Any
         page.mouse.move(700, 300)
         page.mouse.wheel(0, -9000)
         yield "compare", _drawn(page)
+
+
+def _sweep(browser: Any, folder: str, path: Path) -> Path:
+    """The head of the page of the sweep that docs/sweeps.md runs."""
+    subprocess.run([_lab(), "sweep", "tuned_digits", "tracking=off"], cwd=folder, check=True)
+    report = Path(folder) / "runs" / "sweeps" / "tuned_digits" / "report.html"
+    with page_of(browser, report, viewport={"width": 1200, "height": 1010}) as seen:
+        seen.page.wait_for_selector("html.scripted[data-ready]")
+        seen.page.screenshot(path=path)
+    return path
 
 
 def _drawn(page: Any) -> Any:

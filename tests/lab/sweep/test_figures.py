@@ -1,6 +1,7 @@
 """Figures of sweeps: what they show is what the trials have, and any sweep has them or goes without."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,14 @@ def test_any_sweep_has_figures_or_goes_without(tmp_path, of):
         warnings.simplefilter("error", UserWarning)
         files = figures.write_figures(of(), tmp_path)
     assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_figures_of_a_forced_sweep_say_so():
+    few = found(trials=4)
+    assert not any(text.get_text() == figures.FORCED for figure in figures.drawn(few).values() for text in figure.texts)
+    forced = figures.drawn(replace(few, forced=True))
+    assert len(forced) > 5
+    assert all(figure.texts[-1].get_text() == figures.FORCED for figure in forced.values())
 
 
 def test_figures_of_an_earlier_state_are_removed(one, tmp_path):

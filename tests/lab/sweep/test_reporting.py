@@ -1,12 +1,11 @@
 """A sweep's report on the disk: at any time, by the command, from the file in its home or a database."""
 
 import json
-import sqlite3
 
 import pytest
 
 from lab.report.command import main
-from lab.sweep import question, reporting
+from lab.sweep import question, reporting, tracked
 from lab.sweep.command import main as sweep
 from lab.sweep.storage import open_storage
 
@@ -59,10 +58,13 @@ def test_a_sweep_has_its_report_before_its_end_and_after_it(home, capsys):
 
 def test_trials_may_be_in_a_database(home):
     url = "sqlite:///trials.db"
-    tried(home, url)
+    for study in tried(home, url).values():
+        study.set_user_attr("protocol", "chosen by TEST DATA (forced)")
+        study.set_user_attr("forced", True)
     assert main(["tuned", "--storage", url, "--output", "page.html"]) == 0
     said = read(home.parents[2] / "page.html")
     assert "under way, 30 trials done" in said
+    assert "Chosen on test data chosen by TEST DATA (forced)" in said
     assert f"optuna-dashboard {url}" in said
     assert not home.exists()
 
@@ -77,27 +79,31 @@ def test_arms_that_have_not_begun_are_left_out(home):
     assert found.command == "lab sweep tuned"
 
 
-def test_forced_and_protocol_are_the_studies(home):
-    for study in tried(home).values():
-        study.set_user_attr("protocol", "chosen by TEST DATA (forced)")
-        study.set_user_attr("forced", True)
-    main(["tuned"])
-    assert "Chosen on test data chosen by TEST DATA (forced)" in read(home / "report.html")
-
-
-def test_a_sweep_ends_with_its_report_and_its_trials_in_mlflow(home, capfd):
+def test_a_sweep_ends_with_its_report_and_is_tracked(home, capfd, monkeypatch):
     small = ASKED.replace("trials: 12", "trials: 2\ntuning: {seeds: 2}\nfinal: {seeds: 2}")
     (home.parents[2] / "sweeps" / "tuned.yaml").write_text(small)
-    where = ["trainer.enable_progress_bar=false", "plan.processes=1", "tracking.uri=sqlite:///mlflow.db"]
+    calls = []
+    monkeypatch.setattr(reporting, "track", lambda *given: calls.append(given))
+    where = ["trainer.enable_progress_bar=false", "plan.processes=1", "tracking=off"]
     assert sweep(["tuned", *where]) == 0
     assert capfd.readouterr().out.splitlines()[-2:] == [f"runs/sweeps/tuned/{name}" for name in ("report.html", "best.yaml")]
     said = read(home / "report.html")
     assert "on 2 fresh seeds" in said
     assert "lab sweep tuned" in said
     assert sum(1 for _ in (home / "figures").glob("optimism-accuracy.*")) == 2
-    with sqlite3.connect("mlflow.db") as store:
-        kinds = dict(store.execute("select value, count(*) from tags where key = 'lab.kind' group by value"))
-    assert kinds == {"trial": 4, "tuning seed": 8, "sweep": 1, "cell": 4, "member": 8}
+    assert [(given[0].name, *given[2:]) for given in calls] == [("tuned", where, None)]
+
+
+def test_it_is_tracked_in_an_experiment_of_its_name_or_not_at_all(home, monkeypatch, capsys):
+    tried(home)
+    asked, sent, away = question.find("tuned"), [], "the store is away"
+    monkeypatch.setattr(tracked, "send", lambda found, home, settings: sent.append((found.name, settings)) or away)
+    reporting.track(asked, home, ["tracking=off"])
+    assert sent == []
+    reporting.track(asked, home, ["tracking.uri=sqlite:///mine.db"])
+    ((name, settings),) = sent
+    assert (name, settings["experiment"], settings["uri"]) == ("tuned", "tuned", "sqlite:///mine.db")
+    assert capsys.readouterr().err == f"lab: {away}\n"
 
 
 MISTAKES = {
