@@ -19,7 +19,7 @@ test-slow: $(READY)
 # PostgreSQL from Debian's packages, where it is missing; its server is the tests' own and ends with them.
 test-postgresql: $(READY)
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends postgresql
-	LAB_POSTGRESQL=required $(BIN)/python -m pytest -q -m postgresql
+	LAB_POSTGRESQL=required $(BIN)/python -m pytest -q -m postgresql tests/lab/sweep
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -q -m gpu

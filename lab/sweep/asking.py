@@ -37,39 +37,39 @@ def ask(sweep: Sweep, where: list[str], home: Path, url: str | None) -> Asking:
         UserError: a key, an objective, a sampler's option that there is not; test data where validation data are asked for; a
             sweep that was begun with another question.
     """
-    arms, protocols, forced, tasks = [], [], [], []
+    arms, protocols, forced, tried = [], [], [], []
     for asked in sweep.arms.values():
         tuning = tuning_words(sweep, asked)
         arm = arm_of(sweep, asked, where, tuning)
         sampler_of(sweep, arm.space)
         forced.append(is_forced(sweep, tuning))
-        same, count = _tried(sweep, arm)
-        protocols.append(sentence(sweep, tuning, same))
-        tasks.append(count)
+        first, last = _tried(sweep, arm)
+        protocols.append(sentence(sweep, tuning, same_tasks(first.streams[0], last.streams[0])))
+        tried.append(first)
         arms.append(arm)
     pruner_of(sweep)
     storage, protocol = open_storage(home, url), "; or ".join(dict.fromkeys(protocols))
     tunings = []
-    for arm, asked, count in zip(arms, sweep.arms.values(), tasks, strict=True):
-        study = open_study(sweep, arm.name, arm.space, _question(sweep, arm, asked), storage, count)
+    for arm, asked, run in zip(arms, sweep.arms.values(), tried, strict=True):
+        question, tasks = _question(sweep, arm, asked, run), len(run.streams[0].tasks)
+        study = open_study(sweep, arm.name, arm.space, question, storage, tasks)
         study.set_user_attr("protocol", protocol)
         study.set_user_attr("forced", any(forced))
         tunings.append(Tuning(sweep, arm, study, storage, home))
     return Asking(home, tunings, Claims(storage, sweep.name, home / "claims"), protocol, any(forced))
 
 
-def _tried(sweep: Sweep, arm: Arm) -> tuple[bool, int]:
-    """Have an arm's runs refused that would be, in tuning and finally; whether their streams have the same tasks, and how many
-    those of tuning have."""
+def _tried(sweep: Sweep, arm: Arm) -> tuple[Experiment, Experiment]:
+    """An arm's runs in tuning and finally, for one seed; what they would refuse is refused."""
     config = arm.config({}, sweep.seeds[:1])
     tuning, final = Experiment(config), Experiment(arm.config({}, sweep.final_seeds[:1], tuning=False))
     try_strategies(tuning)
     refuse_unreported(sweep, tuning)
     refuse(sweep, tuning)
-    return same_tasks(tuning.streams[0], final.streams[0]), len(tuning.streams[0].tasks)
+    return tuning, final
 
 
-def _question(sweep: Sweep, arm: Arm, asked: Asked) -> dict[str, Any]:
+def _question(sweep: Sweep, arm: Arm, asked: Asked, run: Experiment) -> dict[str, Any]:
     """What a trial of an arm is an answer to: another question's answers cannot be gone on with."""
     return {
         "words": asked.words,
@@ -77,4 +77,5 @@ def _question(sweep: Sweep, arm: Arm, asked: Asked) -> dict[str, Any]:
         "tuning": arm.tuning,
         "seeds": sweep.seeds,
         "objectives": dict(sweep.objectives),
+        "cell (settings, data, the methods' code)": run.digest,
     }

@@ -10,7 +10,6 @@ range(100, 600, 100)                100, 200, ..., 500: as in Hydra and Python, 
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -122,7 +121,7 @@ def grid(space: Space) -> dict[str, list[Value]]:
 
 def combinations(space: Space) -> int:
     """How many a :func:`grid` has."""
-    return len(list(product(*grid(space).values())))
+    return math.prod(map(len, grid(space).values()))
 
 
 def _all(key: str, of: BaseDistribution) -> list[Value]:

@@ -93,7 +93,7 @@ def test_arms_that_keep_and_drop_what_was_laid_down_are_paired_by_seed(tmp_path)
     few = {"train": 24, "test": 20, "length": 16}
     words = [f"environment.base.{name}={count}" for name, count in few.items()]
     words += ["experiment=motif_transfer_small", "seeds=2", "epochs=2", "evaluation.every=1", "tracking=off"]
-    words += ["trainer.enable_progress_bar=false", "plan.processes=1", f"paths.runs={tmp_path}"]
+    words += ["trainer.enable_progress_bar=false", "plan.processes=1", "plan.stack=true", f"paths.runs={tmp_path}"]
     runs = []
     for carry in ("keep", "reset"):
         folder = train(composed(*words, f"strategy.pheromone.carry={carry}"))

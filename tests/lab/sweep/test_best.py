@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from lab.errors import UserError
 from lab.run import composed
 from lab.sweep.arms import Arm
 from lab.sweep.best import counts, front
@@ -73,3 +74,8 @@ def test_an_experiment_file_composes_to_what_its_words_do(tmp_path, words, value
         "strategies take part in the order in which they are listed"
     )
     assert composed(f"experiment={path}", "seeds=3")["seeds"] == 3
+
+
+def test_an_experiment_file_that_is_not_there():
+    with pytest.raises(UserError, match=r"experiment=nowhere\.yaml: there is no such file"):
+        composed("experiment=nowhere.yaml")
