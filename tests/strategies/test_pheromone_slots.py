@@ -45,8 +45,9 @@ class Sequenced:
     options: dict
     dtype: torch.dtype = torch.float32
 
-    def learner(self, seeds=SEEDS, stack=True, block=3):
-        return learner_with(Pheromone(**self.options), seeds=seeds, stack=stack, block=block, dtype=self.dtype)
+    def learner(self, seeds=SEEDS, stack=True, block=3, left=None):
+        own, places = ([seeds[place] for place in left], (left, len(seeds))) if left else (seeds, None)
+        return learner_with(Pheromone(**self.options), seeds=own, stack=stack, block=block, dtype=self.dtype, places=places)
 
     def in_double(self):
         return Sequenced(self.options, torch.float64)
