@@ -19,7 +19,7 @@ from lab.sweep.patient import told
 from lab.sweep.rounds import PLACE, asked, rounds, share
 from lab.sweep.storage import open_storage
 
-ARMS, TRIALS, AT_ONCE, STEPS, STEP = ("a", "b"), 14, 4, 10, 0.03
+ARMS, TRIALS, AT_ONCE, STEPS, STEP = ("a", "b"), 20, 4, 10, 0.03
 
 
 def work(url: str | None, home: Path) -> None:
@@ -77,7 +77,7 @@ class Crowd:
         return child
 
     def kill(self) -> None:
-        time.sleep(self.draw.uniform(0, 0.5))
+        time.sleep(self.draw.uniform(0, 0.35))
         victim = self.draw.choice(self.alive)
         os.kill(victim, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(victim, 0)[1]), "the work was over before all were killed"

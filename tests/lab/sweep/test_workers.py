@@ -88,7 +88,7 @@ def killed(url: str | None, trials: int, kills: int) -> None:
     draw, words = random.Random(0), [] if url is None else [f"--storage={url}"]
     alive = [worker(words) for _ in range(2)]
     for _ in range(kills):
-        time.sleep(draw.uniform(1, 8))
+        time.sleep(draw.uniform(0.5, 3.5))
         victim = draw.choice(alive)
         os.kill(victim, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(victim, 0)[1]), "the sweep was over before all were killed"
@@ -107,7 +107,8 @@ def test_two_workers_share_a_sweep(here):
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_no_trial_and_count_none_twice(here):
+def test_twenty_kills_lose_no_trial_and_count_none_twice(here, monkeypatch):
+    monkeypatch.setitem(SWEEP, "common", [*SWEEP["common"], "epochs=8"])  # seconds each, so that most are killed at work
     write(30)
     killed(None, 30, 20)
 
