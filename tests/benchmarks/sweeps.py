@@ -1,6 +1,6 @@
 """What it gains to train a sweep's trials as one population: 16 trials x 3 seeds of replay on MNIST, or one after the other.
 
-Both ways are whole runs of the lab, from the experiment to its results, split over the machine's cores as the plan has it; the
+Both ways are whole runs of the lab, from the experiment to its results, split over the machine's cores; the
 trials differ in their learning rate. One after the other a trial is a population too, of its three seeds.
 """
 
@@ -17,6 +17,7 @@ from lab.experiment import Experiment
 from lab.progress import Progress
 from lab.results import load
 from lab.run import composed
+from lab.workers import cores
 
 TRIALS, SEEDS = 16, [1000, 1001, 1002]
 RATES = [float(rate) for rate in np.geomspace(0.005, 0.2, TRIALS)]
@@ -52,6 +53,7 @@ def _config(setting: Setting, rates: list[float], steps: int, folder: Path) -> d
     config["evaluation"] |= {"split": "validation"}
     config["environment"] |= {"validation": 0.1}
     config["trainer"] |= {"enable_progress_bar": False}
+    config["plan"] |= {"processes": min(cores(), len(SEEDS))}  # as in runs of usual length: these are short, and would take one
     return config
 
 
