@@ -115,8 +115,8 @@ class Experiment:
         if content := arranging.content(self.order, self.environment.data):
             kept["order"] = kept["order"] | {"score": content}
         for name, method in zip(self.config["strategy"], self.strategies(), strict=True):
-            if contents := method.contents():
-                kept["strategy"] = kept["strategy"] | {name: kept["strategy"][name] | contents}
+            if digests := method.file_digests():
+                kept["strategy"] = kept["strategy"] | {name: kept["strategy"][name] | digests}
         kept["precision"] = str(self.config["trainer"]["precision"])
         kept["callbacks"] = self.config["trainer"]["callbacks"] or {}  # they may change what is trained
         code = sources({key: node for key, node in self.config.items() if key in kept or key in NOT_IN_DIGEST})

@@ -207,7 +207,7 @@ class Method:
         ``size`` of a number in bytes."""
         return None
 
-    def contents(self) -> dict[str, str]:
+    def file_digests(self) -> dict[str, str]:
         """Of options that name files, by the option, hashes of what is in them: in a cell they stand for the names."""
         return {}
 

@@ -159,9 +159,9 @@ def overrides(arguments: list[str]) -> list[str]:
 
 def _experiment_file(word: str, folders: list[Path]) -> str:
     """`experiment=PATH.yaml` as the name of an experiment that Hydra finds, in a folder that is made for it and searched."""
-    path = Path(word.removeprefix("experiment=")).expanduser()
-    if not word.startswith("experiment=") or path.suffix not in (".yaml", ".yml"):
+    if not (word.startswith("experiment=") and word.endswith((".yaml", ".yml"))):
         return word
+    path = Path(word.removeprefix("experiment=")).expanduser()
     if not path.is_file():
         raise UserError(f"{word}: there is no such file")
     folder = Path(tempfile.mkdtemp(prefix="lab-"))

@@ -89,7 +89,7 @@ class Pheromone(Strategy):
         options = (completion_pattern, completion_trained, completion_weight, completion_epochs)
         self.completion = Completion(*options, kept=carry != "reset")
 
-    def contents(self):
+    def file_digests(self):
         return {"field": self.kept.digest()} if self.kept else {}
 
     def check(self, stream, data):

@@ -41,6 +41,10 @@ IN_SETUP = {
     "ewc": (("slots", "transduction"), "expected another estimator"),
 }
 """Strategies that cannot take these networks, or several labels an example, and say so when they are set up."""
+NOT_ACROSS_A_RESET = (
+    "continual_backprop", "from_scratch", "frozen", "gdumb", "joint", "separate", "shrink_perturb", "slda",
+)  # fmt: skip
+"""Strategies that set or hold parameters, or train on a stream of their own, where weights begin anew in the middle."""
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +59,9 @@ def sources(tmp_path_factory):
         ("environment.source=arrays", f"environment.source.path={folder / 'images.npz'}"),
         ("environment.source=table", f"environment.source.path={folder / 'table.npz'}"),
     ]
+
+
+REFUSED = r"serves|must be told|one task at a time|needs rules|needs one class label|resets the weights in the middle"
 
 
 def innermost(node):
@@ -125,8 +132,9 @@ def test_a_strategy_serves_where_it_claims_and_is_refused_elsewhere(configuratio
         alone = strategy == "separate" and mixed
         without = made.needs_rules and not stream.rules
         many = made.needs_classes and environment.data.train.targets.dim() > 1
-        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told) or alone or without or many:
-            with pytest.raises(UserError, match=r"serves|must be told|one task at a time|needs rules|needs one class label"):
+        reset = strategy in NOT_ACROSS_A_RESET and any(phase.fresh for phase in stream.phases)
+        if stream.scenario not in made.scenarios or (made.needs_boundaries and not told) or alone or without or many or reset:
+            with pytest.raises(UserError, match=REFUSED):
                 Experiment(version)
         elif name in IN_SETUP.get(strategy, ((), ""))[0]:
             with pytest.raises(UserError, match=IN_SETUP[strategy][1]):
@@ -167,9 +175,10 @@ def test_an_engine_serves_where_it_claims_and_is_refused_elsewhere(configuration
     config = configuration | {"paths": {"runs": str(tmp_path)}, "plan": configuration["plan"] | {"processes": 1}}
     for version in versions(config):
         environment = build("environment", version["environment"])
-        told = all(phase.announced for phase in environment.stream(0).phases)
-        if environment.data.train.targets.dim() > 1:
-            with pytest.raises(UserError, match="needs one class label"):
+        phases = environment.stream(0).phases
+        told = all(phase.announced for phase in phases)
+        if environment.data.train.targets.dim() > 1 or any(phase.fresh for phase in phases):
+            with pytest.raises(UserError, match=REFUSED):
                 Experiment(version | {"strategy": composed("strategy=avalanche")["strategy"]})
             continue
         engine = composed("strategy=avalanche", *([] if told else ["strategy.experiences=batch"]))["strategy"]

@@ -259,6 +259,7 @@ def test_what_can_be_watched():
 
 
 def test_size_beside_its_baselines():
+    torch.manual_seed(0)  # 128 weights have a deviation that is .1 off now and then
     w, m, n, v = 64, 32, 128, 32
     lanes = 2 * (3 * w * w + 3 * w + w * w + w)
     layer = 2 * w + 2 * m * w + (w * w + w) + lanes + ((2 * w + 1) * w + w) + 2 * w + (4 * w * w + 4 * w) + (4 * w * w + w)
