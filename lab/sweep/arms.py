@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution
 
 from lab.cell import flat
 from lab.config import CONF, nearest
-from lab.errors import UserError
+from lab.errors import UserError, require
 from lab.sweep.question import Asked, Sweep
 from lab.sweep.space import Space, Value, example, is_number, word
 
@@ -98,6 +98,8 @@ def arm_of(sweep: Sweep, asked: Asked, where: list[str], tuning: list[str]) -> A
                 f"{sweep.path}: vary.{given}: {asked.name} has no such key. {like}`lab run --cfg job` shows all of them"
             )
     arm = Arm(asked.name, asked.words, {keys[key]: of for key, of in asked.vary.items()}, where, tuning)
+    for key, of in arm.space.items():
+        require(not (is_group(key) and is_number(of)), f"{sweep.path}: vary.{key}", of, "choice(...) of the names of its files")
     examples = {key: example(of) for key, of in arm.space.items()}
     arm.config(examples, [0])  # Hydra knows which values it takes, and which choices there are
     for key in arm.groups:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.comparison.protocol import differences, settings_of
+from lab.errors import UserError
 from lab.experiment import Experiment
 from lab.sweep.arms import Arm, arm_of
 from lab.sweep.claims import Claims
@@ -14,7 +16,7 @@ from lab.sweep.loop import Tuning
 from lab.sweep.protocol import is_forced, same_tasks, sentence, tuning_words
 from lab.sweep.question import Asked, Sweep
 from lab.sweep.storage import open_storage
-from lab.sweep.studies import open_study, pruner_of, sampler_of
+from lab.sweep.studies import open_study, try_out
 from lab.sweep.values import refuse_unreported
 from lab.trial import try_strategies
 
@@ -37,17 +39,18 @@ def ask(sweep: Sweep, where: list[str], home: Path, url: str | None) -> Asking:
         UserError: a key, an objective, a sampler's option that there is not; test data where validation data are asked for; a
             sweep that was begun with another question.
     """
-    arms, protocols, forced, tried = [], [], [], []
+    arms, protocols, forced, tried, finals = [], [], [], [], []
     for asked in sweep.arms.values():
         tuning = tuning_words(sweep, asked)
         arm = arm_of(sweep, asked, where, tuning)
-        sampler_of(sweep, arm.space)
+        try_out(sweep, arm.space)
         forced.append(is_forced(sweep, tuning))
         first, last = _tried(sweep, arm)
+        finals.append(last)
         protocols.append(sentence(sweep, tuning, same_tasks(first.streams[0], last.streams[0])))
         tried.append(first)
         arms.append(arm)
-    pruner_of(sweep)
+    _refuse_incomparable(sweep, arms, finals)
     storage, protocol = open_storage(home, url), "; or ".join(dict.fromkeys(protocols))
     tunings = []
     for arm, asked, run in zip(arms, sweep.arms.values(), tried, strict=True):
@@ -69,6 +72,19 @@ def _tried(sweep: Sweep, arm: Arm) -> tuple[Experiment, Experiment]:
     return tuning, final
 
 
+def _refuse_incomparable(sweep: Sweep, arms: list[Arm], finals: list[Experiment]) -> None:
+    """Refuse an arm whose winner `lab compare` would hold against no other's: what it would say when all is trained."""
+    varies = tuple(dict.fromkeys(key for arm in arms for key in arm.space))
+    settings = [settings_of(run.config, {"data": {"digest": run.environment.data.digest}}, varies, False) for run in finals]
+    alike = [sum(own.protocol == other.protocol for other in settings) for own in settings]
+    if 1 in alike and len(arms) > 1:
+        place = alike.index(1)
+        other = 0 if place else 1
+        key, mine, yours = next(differences(settings[place], settings[other]))
+        told = f"{key} is {mine}, and {yours} in {arms[other].name}, so that their winners could not be compared"
+        raise UserError(f"{sweep.path}: arms.{arms[place].name}: {told}; expected it alike (in `common`), or in `vary`")
+
+
 def _question(sweep: Sweep, arm: Arm, asked: Asked, run: Experiment) -> dict[str, Any]:
     """What a trial of an arm is an answer to: another question's answers cannot be gone on with."""
     return {
@@ -78,4 +94,4 @@ def _question(sweep: Sweep, arm: Arm, asked: Asked, run: Experiment) -> dict[str
         "seeds": sweep.seeds,
         "objectives": dict(sweep.objectives),
         "cell (settings, data, the methods' code)": run.digest,
-    }
+    } | ({"pruned": "across seeds" if sweep.seed_batch else "across tasks"} if sweep.pruner else {})

@@ -20,9 +20,8 @@ from lab.statistics import estimate
 from lab.sweep.arms import Arm
 from lab.sweep.experiment_file import experiment_file
 from lab.sweep.found import undominated
-from lab.sweep.loop import best_of
-from lab.sweep.question import Sweep
-from lab.sweep.studies import in_state
+from lab.sweep.question import COSTS, Sweep
+from lab.sweep.studies import best_of, in_state
 from lab.sweep.values import of_objective
 
 FOUND, BEST = "found.json", "best.yaml"
@@ -47,7 +46,7 @@ class Final:
 def run_final(sweep: Sweep, arm: Arm, study: optuna.Study, runs: Path) -> Final:
     """Run an arm's winner and its default configuration on the final seeds, as `lab run` would, or take them where they are
     done."""
-    winner = best_of(sweep, in_state(study, TrialState.COMPLETE))
+    winner = best_of(sweep.directions, in_state(study, TrialState.COMPLETE))
     values = {key: winner.params[key] for key in arm.space}
     folders = [_run(sweep, arm.config(chosen, sweep.final_seeds, tuning=False), runs) for chosen in (values, {})]
     return Final(arm, study, winner, *folders)
@@ -142,18 +141,24 @@ def _less(one: float | None, other: float | None) -> float | None:
 
 def compared(sweep: Sweep, finals: list[Final]) -> dict[str, Any] | None:
     """What `lab compare --json` says of the winners, by the objectives that are measures; of a single arm, of the winner and
-    its default configuration. None where these are one run."""
+    its default configuration. None where these are one run, or no seed has a value."""
     if len(finals) > 1:
         named = [(final.folder, final.arm.name) for final in finals]
     else:
         named = [(finals[0].folder, "tuned"), (finals[0].default, "default")]
-    if len({folder for folder, _ in named}) < 2:
+    asked = [name for name in sweep.objectives if name not in COSTS]
+    measures = [name for name in asked if any(_has(folder, name) for folder, _ in named)]
+    if len({folder for folder, _ in named}) < 2 or (asked and not measures):
         return None
-    measures = [name for name in sweep.objectives if not name.startswith("cost.")]
     varies = tuple(dict.fromkeys(key for final in finals for key in final.arm.space))
     cells = cells_of([Run(folder, load(folder), name) for folder, name in named], measures, varies)
     baseline = "default" if len(finals) == 1 else None
     return json.loads(as_json(compare(cells, measures or None, baseline)))
+
+
+def _has(folder: Path, objective: str) -> bool:
+    """Whether some seed of a run has a value of it: where all diverged there is nothing to compare."""
+    return not np.isnan(of_objective(load(folder), objective)).all()
 
 
 def front(sweep: Sweep, finals: list[Final]) -> list[dict[str, Any]]:
@@ -173,24 +178,26 @@ def front(sweep: Sweep, finals: list[Final]) -> list[dict[str, Any]]:
 
 def save(sweep: Sweep, finals: list[Final], content: dict[str, Any], home: Path) -> None:
     """Write `found.json`, `best_ARM.yaml` of each arm, and `best.yaml`, the arm's that is best in tuning."""
-    texts = {final.arm.name: experiment_file(final.arm, final.values, _header(content, final, home)) for final in finals}
+    texts = {final.arm.name: experiment_file(final.arm, final.values, _header(content, final)) for final in finals}
     for arm, text in texts.items():
         _write(home / f"best_{arm}.yaml", text)
-    best = best_of(sweep, [final.winner for final in finals])
+    best = best_of(sweep.directions, [final.winner for final in finals])
     winner = next(final for final in finals if final.winner is best)
     _write(home / BEST, texts[winner.arm.name])
     _write(home / FOUND, json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def _header(content: dict[str, Any], final: Final, home: Path) -> list[str]:
+def _header(content: dict[str, Any], final: Final) -> list[str]:
     objective = next(iter(content["objectives"]))
     arm = content["arms"][final.arm.name]
-    low, high = arm["final"]["interval"][objective]
-    interval = "" if low is None else f" [{low:.4g}, {high:.4g}]"
+    mean, (low, high) = arm["final"]["mean"][objective], arm["final"]["interval"][objective]
+    told = "undefined" if mean is None else f"{mean:.4g}"
+    told += "" if low is None else f" [{low:.4g}, {high:.4g}]"
+    known = sum(value is not None for value in arm["final"]["by_seed"][objective])
     forced = ["CHOSEN BY TEST DATA (force: true): its figures flatter it"] if content["forced"] else []
     return [
-        f"{final.arm.name}, tuned by the sweep {content['name']}: {objective} {arm['final']['mean'][objective]:.4g}{interval}"
-        f" on {len(arm['final']['seeds'])} fresh seeds",
+        f"{final.arm.name}, tuned by the sweep {content['name']}: {objective} {told}"
+        f" on {known} of {len(arm['final']['seeds'])} fresh seeds",
         *forced,
         content["protocol"],
         f"lab run experiment=PATH/best_{final.arm.name}.yaml",

@@ -53,17 +53,22 @@ def _rows(runs: Path) -> Iterator[dict[str, Any]]:
         except UserError as error:
             print(f"lab: {error}", file=sys.stderr)
             continue
-        content = read_found(home(sweep, runs))
-        arms = {arm: content["arms"][arm]["final"]["mean"] if content else None for arm in sweep.arms}
-        told = {"objectives": sweep.objectives, "minutes": sweep.minutes, "arms": arms}
+        content = read_found(home(sweep, runs)) or {"arms": {}, "forced": False}
+        # Its file may have got another arm or objective since.
+        arms = {arm: content["arms"][arm]["final"]["mean"] if arm in content["arms"] else None for arm in sweep.arms}
+        told = {"objectives": sweep.objectives, "minutes": sweep.minutes, "arms": arms, "forced": content["forced"]}
         yield {"name": name, "claim": sweep.claim} | told
 
 
 def _came_to(row: dict[str, Any]) -> str:
     objective = next(iter(row["objectives"]))
     run = all(row["arms"].values())
-    arms = ", ".join(f"{arm} {means[objective]:.4g}" if run else arm for arm, means in row["arms"].items())
-    return f"{'done' if run else 'not run':<8}{objective} of {arms}"
+    arms = ", ".join(f"{arm} {_figure(means.get(objective))}" if run else arm for arm, means in row["arms"].items())
+    return f"{'done' if run else 'not run':<8}{objective} of {arms}{' (chosen on test data)' if row['forced'] else ''}"
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4g}"
 
 
 def home(sweep: Sweep, runs: Path) -> Path:
@@ -141,6 +146,8 @@ def summary(content: dict[str, Any]) -> str:
         counts = ", ".join(f"{number} {what}" for what, number in of["counts"].items() if number)
         lines.append(f"{arm}: {best} (trial {of['trial']}; {counts})")
         lines += [f"  {_figures(of, name)}" for name in content["objectives"]]
+        lost = {name: of[what]["diverged"] for name, what in (("winner", "final"), ("default", "default"))}
+        lines += [f"  {name}: {len(seeds)} fresh seeds diverged, and are in no mean" for name, seeds in lost.items() if seeds]
     cost = content["cost"]
     return "\n".join([*lines, f"cost      {cost['minutes']:.1f} minutes of training, {cost['declared']:g} declared"])
 
@@ -149,7 +156,7 @@ def _figures(of: dict[str, Any], name: str) -> str:
     tuning, final, usual = (of[what]["mean"][name] for what in ("tuning", "final", "default"))
     told = {"tuning": tuning, "final": final, "optimism": of["optimism"][name], "default": usual}
     low, high = of["final"]["interval"][name]
-    figures = {what: "undefined" if value is None else f"{value:.4g}" for what, value in told.items()}
+    figures = {what: _figure(value) for what, value in told.items()}
     figures["final"] += "" if low is None else f" [{low:.4g}, {high:.4g}]"
     return f"{name}: " + ", ".join(f"{what} {value}" for what, value in figures.items())
 
@@ -157,7 +164,7 @@ def _figures(of: dict[str, Any], name: str) -> str:
 def _check_words(words: list[str]) -> None:
     for word in words:
         key = word.lstrip("+~").split("=")[0]
-        if key.split(".")[0] not in HARMLESS or key.startswith(CHANGING):
+        if key.split(".")[0] not in HARMLESS or key == "trainer" or key.startswith(CHANGING):
             possible = ", ".join(HARMLESS)
             raise UserError(
                 f"{word}: would change the declared sweep; beside it one sets where and how: {possible}, --runs, --storage"

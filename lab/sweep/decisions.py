@@ -103,15 +103,20 @@ def refuse(sweep: Sweep, experiment: Experiment) -> None:
     Raises:
         UserError: says why.
     """
-    if sweep.pruner is None or sweep.seed_batch:
+    if sweep.pruner is None:
         return
     given = f"{sweep.path}: pruner={sweep.pruner['name']}"
+    if sweep.objective in COSTS:
+        raise UserError(f"{given}: prunes by what a run has learnt so far, and {sweep.objective} says nothing of it")
+    if sweep.seed_batch:
+        return
     if experiment.engine:
         (name,) = experiment.config["strategy"]
         raise UserError(f"{given}: strategy={name} trains one member after the other, and none can be cut; expected null")
-    if sweep.objective in COSTS:
-        raise UserError(f"{given}: prunes by what a run has learnt when a task ends, and {sweep.objective} says nothing of it")
     if experiment.config["evaluation"]["tasks"] != "all":
         raise UserError(f"{given}: needs all tasks met when one ends; expected evaluation.tasks=all")
     if len(experiment.streams[0].tasks) == 1:
         raise UserError(f"{given}: prunes when a task ends, and tuning streams have one task; expected null")
+    if len(experiment.streams[0].phases) == 1:
+        names = ", ".join(experiment.config["strategy"])
+        raise UserError(f"{given}: prunes when a task ends, and {names} trains on all tasks at once; expected null")

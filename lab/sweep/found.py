@@ -85,17 +85,14 @@ class Arm:
 
     @property
     def winner(self) -> Trial | None:
-        """The trial that was run on fresh seeds, or as things stand would be: the best by the first objective."""
-        chosen = self.record.get("trial")
-        if chosen is not None:
-            return next((trial for trial in self.trials if trial.number == chosen), None)
-        return self.best(next(iter(self.objectives)))
+        """The trial that was run on fresh seeds, or as things stand would be."""
+        from lab.sweep.studies import best_of
 
-    def best(self, objective: str) -> Trial | None:
-        """The complete trial that is best by one objective, the first of equals."""
-        known = [trial for trial in self.complete if not math.isnan(trial.values[objective])]
-        sign = sign_of(self.objectives[objective])
-        return max(known, key=lambda trial: sign * trial.values[objective], default=None)
+        complete = [frozen for frozen in self.study.get_trials(deepcopy=False) if STATES[frozen.state.name] == COMPLETE]
+        chosen = self.record.get("trial")
+        if chosen is None and complete:
+            chosen = best_of(list(self.objectives.values()), complete).number
+        return next((trial for trial in self.trials if trial.number == chosen), None)
 
     @cached_property
     def importances(self) -> dict[str, dict[str, float]]:

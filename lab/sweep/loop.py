@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from lab.errors import IncompleteError, UserError
 from lab.sweep.arms import Arm
@@ -24,7 +24,7 @@ from lab.sweep.pruning import first_seeds, train_some
 from lab.sweep.question import Sweep
 from lab.sweep.rounds import asked, rounds
 from lab.sweep.space import Value, suggested
-from lab.sweep.studies import FINISHED, budget, in_state
+from lab.sweep.studies import FINISHED, best_of, budget, in_state
 from lab.sweep.values import Outcome
 from lab.workers import AtWorkError, KilledError, WorkerError
 
@@ -146,18 +146,8 @@ class Tuning:
         """How far the arm is, and what its best trial so far has."""
         done, of = len(in_state(self.study, *FINISHED)), budget(self.sweep, self.arm.space)
         complete = in_state(self.study, TrialState.COMPLETE)
-        best = f", {self.sweep.objective} {best_of(self.sweep, complete).values[0]:.4g} at best" if complete else ""
+        best = f", {self.sweep.objective} {best_of(self.sweep.directions, complete).values[0]:.4g} at best" if complete else ""
         return f"{trained.seconds:.1f} s; {done} of {of} trials{best}"
-
-
-def best_of(sweep: Sweep, trials: list[FrozenTrial]) -> FrozenTrial:
-    """The winner: by the mean of the first objective over tuning seeds, of equal ones by the next, then the earlier."""
-
-    def key(trial: FrozenTrial) -> tuple:
-        signed = (-value if way == "maximize" else value for value, way in zip(trial.values, sweep.directions, strict=True))
-        return (*signed, trial.number)
-
-    return min(trials, key=key)
 
 
 def _called(works: list[Work]) -> str:

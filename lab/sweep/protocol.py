@@ -71,7 +71,8 @@ def sentence(sweep: Sweep, tuning: list[str], same_tasks: bool) -> str:
     share = next((word.partition("=")[2] for word in tuning if ".validation=" in word), None)
     held = f"validation data ({float(share):g} of each task's training data)" if share else "validation data"
     on = "TEST DATA (forced)" if forced else held if reading(sweep) else "what is trained on"
-    of = "all tasks" if sweep.first_tasks is None else f"the first {sweep.first_tasks} tasks"
+    first = "the first task" if sweep.first_tasks == 1 else f"the first {sweep.first_tasks} tasks"
+    of = "all tasks" if sweep.first_tasks is None else first
     seeds = f"tuning streams ({spans(sweep.seeds)}, {of})"
     same = "; every seed's stream has the same tasks in this environment, so that tuning has seen them" if same_tasks else ""
     last = f"the winner is run on test data of fresh streams ({spans(sweep.final_seeds)})"

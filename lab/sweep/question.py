@@ -206,8 +206,10 @@ def _arms(name: str, given: dict[str, Any]) -> dict[str, Asked]:
     common, shared = overrides("common", given["common"]), _vary("vary", given["vary"])
     arms = {name: {}} if given["arms"] is None else given["arms"]
     require(isinstance(arms, dict) and arms, "arms", arms, "words and what varies, by name")
-    made = {}
+    made: dict[str, Asked] = {}
     for arm, own in arms.items():
+        sound = re.fullmatch(r"[^/.][^/]*", str(arm)) and str(arm) not in made
+        require(bool(sound), "arms", arm, "a name that a file may have, and each once: no slash, no dot in front")
         own = _section(f"arms.{arm}", own or {}, {"words": [], "vary": {}})
         words = [*common, *overrides(f"arms.{arm}.words", own["words"])]
         vary = shared | _vary(f"arms.{arm}.vary", own["vary"])

@@ -20,6 +20,9 @@ from lab.workers import AtWorkError
 
 LOOK_AGAIN = 2.0
 """Seconds until a worker that finds nothing free looks again whether another one is gone."""
+OFTEN = 3
+"""Workers that began a piece of work without an end, from which on the next one says so. There is no most: on machines that
+are taken away again and again each may have got a checkpoint further."""
 PLACE = "slot"
 """A trial's place in its arm's budget: a user attribute."""
 
@@ -67,6 +70,9 @@ def _did_one(claims: Claims, work: dict[str, Callable[[], None]]) -> bool:
     for key, job in work.items():
         with suppress(AtWorkError), claims.of(key) as claim:  # a killed worker's processes may live a moment longer
             if claim:
+                if claim.times >= OFTEN:
+                    remedy = "if they ran out of memory, a smaller at_once needs less"
+                    print(f"lab: {key}: begun by {claim.times} workers, and finished by none; {remedy}", file=sys.stderr)
                 job()
                 claim.done()
                 return True

@@ -77,6 +77,7 @@ def _interval(place: str, text: str, swept: Any) -> BaseDistribution:
     unknown = sorted(swept.tags - {"log", "int"})
     require(not unknown, place, text, f"the tags log and int alone, and not {', '.join(unknown)}")
     low, high, log = swept.start, swept.end, "log" in swept.tags
+    require(math.isfinite(high - low), place, text, "an interval with an end on both sides")
     require(low < high, place, text, "an interval that is not empty: its end above its beginning")
     require(low > 0 or not log, place, text, "an interval above 0, since it is logarithmic")
     if "int" in swept.tags or (isinstance(low, int) and isinstance(high, int)):

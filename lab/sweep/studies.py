@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,10 +19,13 @@ from lab.errors import UserError
 from lab.seeding import derive
 from lab.sweep.patient import Patient
 from lab.sweep.question import Sweep
-from lab.sweep.space import Space, combinations, grid
+from lab.sweep.space import Space, combinations, grid, suggested
 
 PRUNED_BY = {"median": "MedianPruner", "percentile": "PercentilePruner", "hyperband": "HyperbandPruner"}
 PRUNED_BY |= {"halving": "SuccessiveHalvingPruner", "wilcoxon": "WilcoxonPruner"}
+
+OF_NUMBERS = ("cmaes", "qmc")
+"""Samplers that leave choices to chance."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -107,7 +111,7 @@ class QMC(optuna.samplers.QMCSampler):
     def __init__(self, space: Space, **options):
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             super().__init__(**options)
-        self.space = {key: of for key, of in space.items() if not isinstance(of, optuna.distributions.CategoricalDistribution)}
+        self.space = {key: of for key, of in space.items() if not isinstance(of, CategoricalDistribution)}
 
     def infer_relative_search_space(self, study, trial):
         return self.space
@@ -121,6 +125,8 @@ def sampler_of(sweep: Sweep, space: Space) -> BaseSampler:
     """
     options = dict(sweep.sampler)
     name, seed = options.pop("name"), options.pop("seed", 0)
+    if name in OF_NUMBERS and all(isinstance(of, CategoricalDistribution) for of in space.values()):
+        raise UserError(f"sampler={name}: draws choices at random, and nothing else varies; expected tpe, gp, nsga2 or grid")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"sampler.seed={seed}: expected a whole number from 0 on")
     if name == "grid":
@@ -142,6 +148,27 @@ _SAMPLERS: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
     "random": (optuna.samplers.RandomSampler, {}),
     "nsga2": (optuna.samplers.NSGAIISampler, {}),
 }
+
+
+def try_out(sweep: Sweep, space: Space) -> None:
+    """Ask the sampler and the pruner that a sweep names about two trials of no study: some options are only looked at then.
+
+    Raises:
+        UserError: an option has a value that they cannot use.
+    """
+    sampler, pruner = sampler_of(sweep, space), pruner_of(sweep, tasks=2)
+    study = optuna.create_study(directions=sweep.directions, sampler=sampler, pruner=pruner)
+    try:
+        for _ in range(2):
+            trial = study.ask()
+            suggested(trial, space)
+            if sweep.pruner:
+                trial.report(0.0, 1)
+                trial.should_prune()
+            study.tell(trial, [0.0] * len(sweep.directions))
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        given = f"sampler={sweep.sampler}" + (f", pruner={sweep.pruner}" if sweep.pruner else "")
+        raise UserError(f"{sweep.path}: {given}: {' '.join(str(error).split())}") from None
 
 
 def pruner_of(sweep: Sweep, tasks: int = 1) -> optuna.pruners.BasePruner:
@@ -176,3 +203,13 @@ def _made(key: str, name: str, made: type, options: dict[str, Any], documented: 
 def in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
     """A study's trials in some states, by number."""
     return study.get_trials(deepcopy=False, states=states)
+
+
+def best_of(directions: list[str], trials: list[FrozenTrial]) -> FrozenTrial:
+    """The winner: by the mean of the first objective over tuning seeds, of equal ones by the next, then the earlier."""
+
+    def key(trial: FrozenTrial) -> tuple:
+        signed = (-value if way == "maximize" else value for value, way in zip(trial.values, directions, strict=True))
+        return (*signed, trial.number)
+
+    return min(trials, key=key)

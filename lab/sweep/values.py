@@ -69,14 +69,14 @@ def refuse_unreported(sweep: Sweep, experiment: Experiment) -> None:
         UserError: says why, or which name is the nearest.
     """
     reported, reasons = _reported(experiment)
+    if experiment.engine:
+        reasons |= {"cost.state_bytes": f"what {', '.join(experiment.config['strategy'])} keeps is not known"}
     for name in sweep.objectives:
         if name in reasons:
             raise UserError(f"{sweep.path}: objectives.{name}: no run reports it: {reasons[name]}")
         if name not in reported and not _is_of_outputs(name, experiment):
-            known = [*reported, *COSTS]
-            raise UserError(
-                f"{sweep.path}: objectives.{name}: no run reports it. {nearest(name, known)}It has {', '.join(known)}"
-            )
+            there = ", ".join(reported)
+            raise UserError(f"{sweep.path}: objectives.{name}: no run reports it. {nearest(name, reported)}It has {there}")
 
 
 def _reported(experiment: Experiment) -> tuple[list[str], dict[str, str]]:

@@ -9,10 +9,10 @@ from optuna.trial import TrialState, create_trial
 from lab.errors import UserError
 from lab.run import composed
 from lab.sweep.arms import Arm
-from lab.sweep.best import counts, front
+from lab.sweep.best import _header, counts, front
 from lab.sweep.experiment_file import experiment_file
-from lab.sweep.loop import best_of
 from lab.sweep.space import word
+from lab.sweep.studies import best_of
 from tests.lab.sweep.test_question import read
 
 TWO = {"accuracy": "maximize", "cost.passes": "minimize"}
@@ -25,10 +25,9 @@ def trials(*values):
     return made
 
 
-def test_the_winner_is_the_best_in_the_first_objective_then_the_next_then_the_earlier(tmp_path):
-    sweep = read(tmp_path, objectives=TWO)
-    assert best_of(sweep, trials((0.5, 1), (0.9, 7), (0.9, 3), (0.9, 3), (0.8, 1))).number == 2
-    assert best_of(read(tmp_path, objectives="forgetting"), trials((0.5,), (0.1,), (0.3,))).number == 1
+def test_the_winner_is_the_best_in_the_first_objective_then_the_next_then_the_earlier():
+    assert best_of(list(TWO.values()), trials((0.5, 1), (0.9, 7), (0.9, 3), (0.9, 3), (0.8, 1))).number == 2
+    assert best_of(["minimize"], trials((0.5,), (0.1,), (0.3,))).number == 1
 
 
 def test_the_front_of_all_arms(tmp_path):
@@ -49,6 +48,16 @@ def test_trials_by_what_became_of_them():
         study.add_trial(create_trial(state=state, user_attrs={"why": why}))
     study.add_trials([create_trial(values=[1.0]) for _ in range(3)])
     assert counts(study) == {"complete": 3, "pruned": 1, "diverged": 1, "failed": 1}
+
+
+def test_the_head_of_a_winners_file_says_on_how_many_seeds_its_figure_rests():
+    final = {"mean": {"accuracy": 0.5}, "interval": {"accuracy": [None, None]}, "seeds": [0, 1]}
+    final |= {"by_seed": {"accuracy": [0.5, None]}}
+    content = {"name": "mine", "forced": False, "objectives": TWO, "protocol": "", "arms": {"er": {"final": final}}}
+    er = SimpleNamespace(arm=SimpleNamespace(name="er"))
+    assert _header(content, er)[0] == "er, tuned by the sweep mine: accuracy 0.5 on 1 of 2 fresh seeds"
+    final |= {"mean": {"accuracy": None}, "by_seed": {"accuracy": [None, None]}}
+    assert _header(content, er)[0] == "er, tuned by the sweep mine: accuracy undefined on 0 of 2 fresh seeds"
 
 
 @pytest.mark.parametrize(

@@ -171,9 +171,19 @@ def test_one_arm_is_held_against_its_default(here, capfd):
         ({"pruner": "median", "objectives": {"accuracy": "maximize", "forgetting": "minimize"}}, [], "serves one objective"),
         ({"common": [*WORDS, "evaluation.split=test"]}, [], "accuracy would be read from test data"),
         ({"sampler": {"name": "tpe", "n_startup": 2}}, [], "sampler.n_startup: tpe has no such option"),
+        ({"sampler": {"name": "tpe", "n_startup_trials": "six"}}, [], "'n_startup_trials': 'six'"),
+        ({"pruner": {"name": "hyperband", "reduction_factor": 1}}, [], "'reduction_factor': 1"),
+        ({"sampler": "cmaes", "vary": {"optimizer.lr": "choice(0.1, 0.2)"}}, [], "sampler=cmaes: draws choices at random"),
+        ({"vary": {"strategy": "interval(0, 1)"}, "arms": None}, [], "vary.strategy=.*expected choice.* names of its files"),
+        (
+            {"arms": {name: {"words": [f"network.width={width}"]} for name, width in (("a", 12), ("b", 13), ("c", 12))}},
+            [],
+            "arms.b: network.width is 13, and 12 in a, so that their winners could not be compared",
+        ),
         ({"sampler": "grid"}, [], "vary.optimizer.lr: is an interval, of which there is no grid"),
         ({"common": [*WORDS, "batch_size=0"]}, [], "batch_size=0"),
         ({}, ["optimizer.lr=3"], "optimizer.lr=3: would change the declared sweep"),
+        ({}, ["trainer={precision: 64}"], "would change the declared sweep"),
         ({}, ["trainer.precision=64"], "trainer.precision=64: would change the declared sweep"),
     ],
 )  # fmt: skip
@@ -204,3 +214,29 @@ def test_a_misspelt_sweep_and_the_list(here, capfd):
     assert command.main([]) == 0
     out = capfd.readouterr().out
     assert next(line for line in out.splitlines() if line.startswith("mine ")).split()[1:3] == ["not", "run"]
+
+
+def test_the_list_of_a_sweep_that_has_got_another_arm_or_objective_since(here, capfd):
+    """What was found is of the file as it was."""
+    final = {"mean": {"accuracy": 0.5}}
+    Path("runs/sweeps/mine").mkdir(parents=True)
+    found = {"forced": True, "arms": {"naive": {"final": final}, "er": {"final": final}}}
+    Path("runs/sweeps/mine/found.json").write_text(json.dumps(found))
+    for changed, told in (
+        ({}, "done    accuracy of naive 0.5, er 0.5 (chosen on test data)"),
+        ({"objectives": "forgetting"}, "done    forgetting of naive undefined, er undefined"),
+        ({"arms": GOOD["arms"] | {"si": {"words": ["strategy=si"]}}}, "not run accuracy of naive, er, si"),
+    ):
+        here(**changed)
+        assert command.main([]) == 0
+        assert re.search(f"^mine +{re.escape(told)}", capfd.readouterr().out, re.MULTILINE)
+
+
+def test_fresh_seeds_that_diverge_are_said():
+    run = {"mean": {"accuracy": None}, "interval": {"accuracy": [None, None]}, "diverged": {"0": 3, "1": 4}}
+    arm = {"best": {"clip": 1}, "trial": 0, "counts": {"complete": 2}, "tuning": {"mean": {"accuracy": 0.5}}, "final": run}
+    arm |= {"default": run | {"diverged": {}}, "optimism": {"accuracy": None}}
+    content = {"protocol": "", "forced": False, "objectives": {"accuracy": "maximize"}, "arms": {"er": arm}}
+    told = command.summary(content | {"cost": {"minutes": 1.0, "declared": 2.0}}).splitlines()
+    assert told[2] == "  accuracy: tuning 0.5, final undefined, optimism undefined, default undefined"
+    assert told[3] == "  winner: 2 fresh seeds diverged, and are in no mean"

@@ -57,6 +57,7 @@ def test_the_protocol_is_a_sentence(tmp_path):
         "chosen by accuracy on validation data (0.1 of each task's training data) of tuning streams (seeds 1000-1001, "
         "the first 3 tasks); the winner is run on test data of fresh streams (seeds 5-6, 9)"
     )
+    assert ", the first task); the winner" in sentence(*words(tmp_path, tuning={"first_tasks": 1}), False)
     assert sentence(sweep, tuning, True).endswith(
         "; every seed's stream has the same tasks in this environment, so that tuning has seen them"
     )

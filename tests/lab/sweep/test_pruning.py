@@ -168,6 +168,11 @@ def test_a_whole_sweep_with_a_pruner(tmp_path):
         ({"pruner": "median", "objectives": {"accuracy": "maximize", "cost.passes": "minimize"}}, "serves one objective"),
         ({"pruner": "median", "objectives": {"cost.passes": "minimize"}}, "cost.passes says nothing of it"),
         ({"pruner": "median", "common": [*SMALL["common"], "evaluation.tasks=log_lags"]}, "expected evaluation.tasks=all"),
+        ({"pruner": "median", "arms": {"a": {"words": ["strategy=joint"]}}}, "joint trains on all tasks at once"),
+        (
+            {"pruner": "wilcoxon", "seed_batch": 4, "tuning": {"seeds": 6}, "objectives": "cost.passes"},
+            "cost.passes says nothing of it",
+        ),
         ({"pruner": "median", "tuning": {"first_tasks": 1}}, "tuning streams have one task; expected null"),
         ({"pruner": {"name": "median", "startup": 3}}, "pruner.startup: median has no such option. .*n_startup_trials"),
         ({"pruner": "wilcoxon", "tuning": {"seeds": 6}}, r"seed_batch=None: expected seed_batch to be a number below 6"),
@@ -181,6 +186,14 @@ def test_what_cannot_be_pruned_is_refused_before_anything_is_trained(tmp_path, c
     with pytest.raises(UserError, match=message):
         tuning(tmp_path, **changed)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_study_that_was_pruned_otherwise_is_not_gone_on_with(tmp_path):
+    """What trials reported to the one pruner, task by task, the other would read as seed by seed."""
+    tuning(tmp_path, pruner="median", tuning={"seeds": 6})
+    tuning(tmp_path, pruner="hyperband", sampler="random", tuning={"seeds": 6})
+    with pytest.raises(UserError, match="begun with another question: pruned was across tasks and is across seeds; "):
+        tuning(tmp_path, pruner="wilcoxon", seed_batch=4, tuning={"seeds": 6})
 
 
 def test_another_librarys_loop_cannot_be_pruned(tmp_path):

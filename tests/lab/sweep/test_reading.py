@@ -124,6 +124,11 @@ def test_before_winners_are_run_the_best_so_far_stands():
     assert all(row.tuning.mean > 0.5 for row in rows)
 
 
+def test_of_equal_trials_the_one_stands_that_is_better_by_the_next_objective():
+    made = arm(lambda trial: (0.5, [7.0, 3.0, 3.0, 4.0][trial.number]), 4, TWO)
+    assert made.winner.number == 1
+
+
 def test_a_sweep_that_has_just_begun_has_nothing():
     begun = found(finished=False, trials=0)
     assert (begun.front(), standings(begun, "accuracy")) == ([], [])

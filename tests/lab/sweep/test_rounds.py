@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import optuna
+import pytest
 
 from lab.sweep.claims import Claims, worker
 from lab.sweep.rounds import asked, rounds, share
@@ -45,6 +46,22 @@ def test_twenty_kills_lose_no_trial_and_count_none_twice(tmp_path):
         workers.kill()
     workers.end()
     crowd.check(workers)
+
+
+def test_what_nobody_brings_to_an_end_is_said(tmp_path, capsys):
+    claims, begun = Claims(open_storage(tmp_path, None), "s", tmp_path), []
+
+    def work():
+        begun.append(None)
+        if len(begun) < 4:
+            raise MemoryError
+
+    for _ in range(3):
+        with pytest.raises(MemoryError):
+            share(claims, {"a": work})
+    assert capsys.readouterr().err == ""
+    share(claims, {"a": work})
+    assert capsys.readouterr().err.startswith("lab: a: begun by 3 workers, and finished by none; ")
 
 
 def test_who_waits_says_for_whom(tmp_path, capsys):
