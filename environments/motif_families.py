@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -54,8 +55,9 @@ class MotifFamilies:
     chance, no token sequence in common (``overlap_A1_A2`` in the results' diagnostics: the Jaccard index of the pairs of
     neighbouring tokens that the motifs of two tasks have).
 
-    All members have the same sequences of symbols, from ``draw``; token maps come from the member's seed. Which motif each
-    place of a sequence is of is known (``Examples.marks``: motif k of class c is number c ``motifs`` + k).
+    Motifs and sequences of symbols come from ``draw``, and are the same for all members, but where there are several ``draws``:
+    the member's seed then says which is its own. Token maps come from the member's seed. Which motif each place of a sequence
+    is of is known (``Examples.marks``: motif k of class c is number c ``motifs`` + k).
 
     Args:
         tasks: names, a capital letter and small letters or digits; a task of the same name is always the same.
@@ -66,6 +68,8 @@ class MotifFamilies:
         train, test: sequences of each task; ``validation``: the share of the former that is held out.
         shared: the same token maps for all members.
         draw: a seed.
+        draws: how often motifs and sequences are drawn, from the seeds ``draw``, ``draw`` + 1, ...; a member has the one whose
+            number its seed leaves when it is divided by ``draws``.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class MotifFamilies:
         validation: float = 0.0,
         shared: bool = False,
         draw: int = 0,
+        draws: int = 1,
     ):
         self.names = _names(tasks)
         self.vocabulary, self.length = whole("environment.vocabulary", vocabulary, 2), whole("environment.length", length, 1)
@@ -97,15 +102,16 @@ class MotifFamilies:
         require(length >= room * span, "environment.length", length, f"at least {room * span}, {room} motifs of {span} symbols")
         self.sizes = {"train": whole("environment.train", train, 2), "test": whole("environment.test", test, 2)}
         self.validation, self.shared = fraction("environment.validation", validation), switch("environment.shared", shared)
-        self.draw = whole("environment.draw", draw, 0)
-        self.families = {letter: self._family(letter) for letter in sorted({name[0] for name in self.names})}
+        self.draws = range(whole("environment.draw", draw, 0), draw + whole("environment.draws", draws, 1))
+        letters = sorted({name[0] for name in self.names})
+        self.families = {draw: {letter: self._family(draw, letter) for letter in letters} for draw in self.draws}
         self.data = self._made()
 
     # --- the data -----------------------------------------------------------------------------------------------------
 
-    def _family(self, letter: str) -> Tensor:
+    def _family(self, seed: int, letter: str) -> Tensor:
         """A family's motifs, symbols int64 ``[2, K, S]``."""
-        draw, kept = generator(self.draw, "family", letter), self.common
+        draw, kept = generator(seed, "family", letter), self.common
         symbols = torch.stack([torch.randperm(self.vocabulary, generator=draw) for _ in range(self.motifs)])
         one = symbols[:, : self.span]
         own = symbols[:, self.span : 2 * self.span - kept]
@@ -114,27 +120,27 @@ class MotifFamilies:
     def _made(self) -> Data:
         splits = {}
         for split, count in self.sizes.items():
-            drawn = [self._sequences(name, count, generator(self.draw, "sequences", name, split)) for name in self.names]
+            drawn = [self._sequences(draw, name, count, split) for draw in self.draws for name in self.names]
             inputs, targets, marks = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             splits[split] = Examples(inputs, targets, marks=marks)
         arrays = {f"{part}_{s}": getattr(e, part).numpy() for s, e in splits.items() for part in ("inputs", "targets")}
         names = np.frombuffer(" ".join(self.names).encode(), np.uint8)
         return Data("motif_families", **splits, classes=CLASSES, digest=digest(arrays | {"names": names}))
 
-    def _sequences(self, name: str, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _sequences(self, seed: int, name: str, count: int, split: str) -> tuple[Tensor, Tensor, Tensor]:
         """Symbols ``[N, L]``, classes ``[N]``, as many of each as may be, and marks ``[N, L]``."""
-        least, most = self.planted
+        (least, most), draw = self.planted, generator(seed, "sequences", name, split)
         targets = torch.arange(count) % CLASSES
         symbols = torch.randint(self.vocabulary, (count, self.length), generator=draw)
         marks = torch.full((count, self.length), -1)
         many = torch.randint(least, most + 1, (count, 1), generator=draw)
         which = torch.randint(self.motifs, (count, most), generator=draw)
-        starts = self._at_home(name[0], which, draw) if self.homes else self._anywhere(count, draw)
+        starts = self._at_home(seed, name[0], which, draw) if self.homes else self._anywhere(count, draw)
         order = torch.rand(count, most, generator=draw).argsort(1)
         for plant in range(most):
             places = starts[:, plant].unsqueeze(1) + torch.arange(self.span)
             there = order[:, plant].unsqueeze(1) < many
-            motif = self.families[name[0]][targets, which[:, plant]]
+            motif = self.families[seed][name[0]][targets, which[:, plant]]
             symbols.scatter_(1, places, torch.where(there, motif, symbols.gather(1, places)))
             mark = (targets * self.motifs + which[:, plant]).unsqueeze(1)
             marks.scatter_(1, places, torch.where(there, mark, marks.gather(1, places)))
@@ -149,30 +155,34 @@ class MotifFamilies:
         gaps = torch.rand(count, room, generator=draw).argsort(1)[:, :most].sort(1).values
         return gaps + torch.arange(most) * (self.span - 1)
 
-    def _at_home(self, letter: str, which: Tensor, draw: torch.Generator) -> Tensor:
+    def _at_home(self, seed: int, letter: str, which: Tensor, draw: torch.Generator) -> Tensor:
         """Where the motifs ``which`` ``[N, most]`` begin, each in the part of the sequence that is its own."""
         part = self.length // self.motifs
-        homes = torch.randperm(self.motifs, generator=generator(self.draw, "homes", letter)) * part
+        homes = torch.randperm(self.motifs, generator=generator(seed, "homes", letter)) * part
         return homes[which] + torch.randint(part - self.span + 1, which.shape, generator=draw)
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
     def stream(self, seed: int) -> Stream:
-        owner = SHARED if self.shared else seed
+        owner, own = SHARED if self.shared else seed, seed % len(self.draws)
         maps = {n: torch.randperm(self.vocabulary, generator=generator(owner, "token map", n)) for n in self.names}
-        tasks = tuple(self._task(t, maps[name], seed) for t, name in enumerate(self.names))
-        figures = {f"overlap_{a}_{b}": self._overlap(a, b, maps) for i, a in enumerate(self.names) for b in self.names[i + 1 :]}
+        first = own * len(self.names)
+        tasks = tuple(self._task(t, first + t, maps[name], seed) for t, name in enumerate(self.names))
+        motifs = {name: maps[name][self.families[self.draws[own]][name[0]]] for name in self.names}
+        figures = {f"overlap_{a}_{b}": _overlap(motifs[a], motifs[b]) for a, b in combinations(self.names, 2)}
         return Stream(tasks, phase_per_task(tasks), "domain", CLASSES, written, figures=figures)
 
-    def _task(self, number: int, token_map: Tensor, seed: int) -> Task:
-        rows = {split: torch.arange(number * size, (number + 1) * size) for split, size in self.sizes.items()}
+    def _task(self, number: int, part: int, token_map: Tensor, seed: int) -> Task:
+        """The task of that number, whose sequences are so many parts of the data behind the first."""
+        rows = {split: torch.arange(part * size, (part + 1) * size) for split, size in self.sizes.items()}
         train, held = hold_out(rows["train"], self.validation, seed, number)
         return Task(train, rows["test"], torch.arange(CLASSES), held, token_map)
 
-    def _overlap(self, one: str, other: str, maps: dict[str, Tensor]) -> float:
-        """The Jaccard index of the pieces that two tasks' motifs have as tokens."""
-        a, b = (_pieces(maps[name][self.families[name[0]]]) for name in (one, other))
-        return len(a & b) / len(a | b)
+
+def _overlap(one: Tensor, other: Tensor) -> float:
+    """The Jaccard index of the pieces that two tasks' motifs ``[2, K, S]`` have as tokens."""
+    a, b = _pieces(one), _pieces(other)
+    return len(a & b) / len(a | b)
 
 
 def _pieces(motifs: Tensor) -> set[tuple[int, ...]]:

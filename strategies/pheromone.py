@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lab.protocols import Strategy, UserError, invalid, one_of, whole
+from lab.protocols import Strategy, UserError, invalid, one_of, require, whole
 from strategies.pheromone_carrying import CARRIES, Kept, of_rank, smallest
 from strategies.pheromone_completion import Completion
 from strategies.pheromone_field import Dynamics, entropy
@@ -79,6 +79,8 @@ class Pheromone(Strategy):
         super().__init__()
         self.dynamics = Dynamics(rho, tau_min, tau_max, delta, top_k, deposit, evaporation)
         listed = action if isinstance(action, list) else [action]
+        different = bool(listed) and len(set(map(str, listed))) == len(listed)
+        require(different, "strategy.pheromone.action", action, "one of its values, or a list of different ones")
         possible = ACTIONS if len(listed) > 1 else (*ACTIONS, "none")
         self.actions = {one_of("strategy.pheromone.action", each, possible) for each in listed} - {"none"}
         self.rate = RatePrior(strength, control, 1 / (self.dynamics.cold - tau_min))
@@ -88,6 +90,12 @@ class Pheromone(Strategy):
         self.rank = whole("strategy.pheromone.rank", rank, 1)
         options = (completion_pattern, completion_trained, completion_weight, completion_epochs)
         self.completion = Completion(*options, kept=carry != "reset")
+        for name, given, plain, of in (
+            ("control", control, "none", "rate"),
+            ("completion_trained", completion_trained, True, "completion"),
+        ):
+            if given != plain and of not in self.actions:
+                raise invalid(f"strategy.pheromone.{name}", given, f"{str(plain).lower()}: it is a control of action={of}")
 
     def file_digests(self):
         return {"field": self.kept.digest()} if self.kept else {}

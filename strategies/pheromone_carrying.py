@@ -46,7 +46,7 @@ class Kept:
     def __post_init__(self):
         try:
             self.arrays()
-        except (OSError, EOFError, BadZipFile, ValueError, AttributeError) as error:
+        except (OSError, EOFError, BadZipFile, ValueError, TypeError) as error:
             raise invalid(KEY, self.path, f"a .npz file of fields ({error})") from None
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -53,10 +53,11 @@ def anytime_accuracy(curves: Array, tasks: Array) -> Array:
 
 
 def min_accuracy(curves: Array, tasks: Array) -> Array:
-    """``mean_{j<T} min`` of the accuracy on task j over the evaluations after it (De Lange et al. 2023): ``[M]``."""
+    """``mean_{j<T} min`` of the accuracy on task j over the evaluations after it (De Lange et al. 2023): ``[M]``; of tasks that
+    are trained together with the last one there are none."""
     tasks, total = np.asarray(tasks), curves.shape[2]
     ended = [tasks[tasks > j].min() for j in range(total - 1)]  # together with others, where several are trained at once
-    lowest = [curves[:, tasks > end, j].min(1) for j, end in enumerate(ended)]
+    lowest = [curves[:, tasks > end, j].min(1) for j, end in enumerate(ended) if end < tasks.max()]
     return np.mean(lowest, 0)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from environments.motif_families import MotifFamilies, _pieces, written
+from environments.motif_families import MotifFamilies, _overlap, _pieces, written
 from lab.errors import UserError
 
 SMALL = {"length": 24, "train": 60, "test": 40}
@@ -20,7 +20,7 @@ def test_a_map_is_applied_member_by_member_and_task_by_task():
 def test_motifs_stand_where_the_marks_say_and_are_of_the_class(homes):
     environment = MotifFamilies(["A1", "B1"], noise=0, planted=[2, 3], homes=homes, **SMALL)
     for number, family in enumerate("AB"):
-        motifs = environment.families[family]
+        motifs = environment.families[0][family]
         for row in range(number * 40, number * 40 + 40):
             symbols, marks = environment.data.test.inputs[row], environment.data.test.marks[row]
             target = int(environment.data.test.targets[row])
@@ -46,7 +46,7 @@ def test_a_motif_at_home_is_in_a_part_of_its_own_in_all_tasks_of_the_family():
 
 def test_counts_of_symbols_do_not_tell_the_classes_apart_where_motifs_have_all_in_common():
     for common in (4, 3):
-        motifs = MotifFamilies(["A1"], common=common, **SMALL).families["A"]
+        motifs = MotifFamilies(["A1"], common=common, **SMALL).families[0]["A"]
         shared = [len(set(motifs[0, k].tolist()) & set(motifs[1, k].tolist())) for k in range(3)]
         assert shared == [common] * 3
         assert not (motifs[0] == motifs[1]).all(1).any()
@@ -65,15 +65,26 @@ def test_a_task_of_the_same_name_is_the_same_beside_others():
     assert alone.data.digest != beside.data.digest
 
 
+def test_of_several_draws_each_member_has_that_of_its_seed():
+    several, second = MotifFamilies(["A1", "A2"], draws=2, **SMALL), MotifFamilies(["A1", "A2"], draw=1, **SMALL)
+    for seed, alone in ((4, MotifFamilies(["A1", "A2"], **SMALL)), (5, second)):
+        for mine, theirs in zip(several.stream(seed).tasks, alone.stream(seed).tasks, strict=True):
+            assert torch.equal(several.data.train.inputs[mine.train], alone.data.train.inputs[theirs.train])
+            assert torch.equal(several.data.test.marks[mine.test], alone.data.test.marks[theirs.test])
+            assert torch.equal(mine.view, theirs.view)
+        assert several.stream(seed).figures == alone.stream(seed).figures
+    assert not torch.equal(several.families[0]["A"], several.families[1]["A"])
+
+
 def test_the_overlap_is_the_jaccard_index_of_pairs_of_neighbours():
     assert _pieces(torch.tensor([[[1, 2, 3], [2, 3, 4]]])) == {(1, 2), (2, 3), (3, 4)}
     environment = MotifFamilies(["A1", "A2"], motifs=1, span=3, common=3, **SMALL)
-    ours = {"A1": torch.arange(32), "A2": torch.arange(32)}
-    assert environment._overlap("A1", "A2", ours) == 1
-    _, b, c = environment.families["A"][0, 0].tolist()
+    motifs = environment.families[0]["A"]
+    assert _overlap(motifs, motifs) == 1
+    _, b, c = motifs[0, 0].tolist()
     swapped = torch.arange(32)
     swapped[[b, c]] = torch.tensor([c, b])  # a b c and c b a become a c b and b c a: of 4 pairs each, b c and c b are in both
-    assert environment._overlap("A1", "A2", ours | {"A2": swapped}) == pytest.approx(2 / 6)
+    assert _overlap(motifs, swapped[motifs]) == pytest.approx(2 / 6)
 
 
 def test_surfaces_of_a_family_have_next_to_nothing_in_common():
@@ -92,6 +103,7 @@ def test_surfaces_of_a_family_have_next_to_nothing_in_common():
         ({"planted": [3, 2]}, r"environment\.planted"),
         ({"planted": 2}, r"environment\.planted"),
         ({"noise": 1.5}, r"environment\.noise"),
+        ({"draws": 0}, r"environment\.draws=0"),
         ({"vocabulary": 3}, r"environment\.vocabulary=3: .*at least 4"),
     ],
 )

@@ -234,11 +234,15 @@ def test_diagnostics():
     ("options", "named"),
     [
         ({"action": "smell"}, r"action=smell: expected one of"),
+        ({"action": []}, r"action=\[\]: expected one of its values, or a list of different ones"),
+        ({"action": ["rate", "rate"]}, r"action=\['rate', 'rate'\]"),
         ({"strength": 1.06}, r"strength=1.06: expected null, or less than 1\.05263"),
         ({"strength": [0.1, 2]}, r"strength=\[0.1, 2\]"),
         ({"strength": -0.1}, r"strength=-0.1"),
         ({"control": "sham"}, r"control=sham"),
         ({"slots": 0}, r"slots=0"),
+        ({"action": "routing", "control": "shuffled"}, r"control=shuffled: expected none: it is a control of action=rate"),
+        ({"completion_trained": False}, r"completion_trained=False: expected true: it is a control of action=completion"),
     ],
 )
 def test_what_cannot_be_is_refused(options, named):

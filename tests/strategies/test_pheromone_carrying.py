@@ -99,6 +99,10 @@ def test_files_that_are_none_are_refused(tmp_path):
             where(field=str(tmp_path / f"{name}.npz"))
     with pytest.raises(UserError, match=r"strategy\.pheromone\.field=nowhere\.npz"):
         Pheromone(field="nowhere.npz")
+    np.save(tmp_path / "one.npy", np.ones((4, 4)))
+    for given in (str(tmp_path / "one.npy"), 3):
+        with pytest.raises(UserError, match=rf"strategy\.pheromone\.field={given}: expected a \.npz file of fields"):
+            Pheromone(field=given)
 
 
 def test_a_cell_is_of_the_fields_and_not_of_the_name_of_their_file(tmp_path):

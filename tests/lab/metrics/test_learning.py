@@ -68,3 +68,13 @@ def test_tasks_that_are_trained_together_have_the_same_phase():
     assert values["min_accuracy"] == pytest.approx((0.2 + 0.1) / 2)
     assert values["learning_accuracy"] == pytest.approx((0.7 + 0.8 + 0.9) / 3), "the sources' when both had been trained"
     assert "target_aulc" not in measure(R, {**curves, "fresh": []}, [None])[0]
+
+
+def test_what_was_trained_together_with_the_last_task_was_never_met_behind_its_end():
+    """One task, then two in one phase: only the first has evaluations after it."""
+    points = np.zeros((1, 4, 3))
+    points[0] = [[0.1, 0.2, 0.3], [0.9, 0.2, 0.3], [0.4, 0.6, 0.5], [0.6, 0.8, 0.7]]
+    R = np.full((1, 4, 3), np.nan)
+    R[:, 0], R[:, 1], R[:, 3] = 0.1, [0.9, 0.2, 0.3], [0.6, 0.8, 0.7]
+    values, _ = measure(R, {"steps": [0, 10, 20, 30], "task": [0, 1, 3, 3], "accuracy": points}, [None])
+    assert values["min_accuracy"] == pytest.approx(0.4)
