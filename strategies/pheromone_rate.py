@@ -3,7 +3,8 @@
     eta_ab = eta (1 + lambda (tau_ab - mean tau))
 
 The source does not give lambda; its worked example is 1 / (mean tau), which makes the multiplier tau_ab / (mean tau). With
-another lambda a field can warm so that a multiplier would be negative; it is 0 then. The multipliers of a field average 1.
+another lambda a field can warm so that a multiplier would be negative; it is 0 then. Without that the multipliers of a
+field average 1.
 
 What such a method has to be better than has the same updates in size:
 
