@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from lab.cell import flat
 from lab.config import CONF, nearest
 from lab.errors import UserError, require
 from lab.sweep.question import Asked, Sweep
-from lab.sweep.space import Space, Value, example, is_number, word
+from lab.sweep.space import Space, Value, contains, example, is_number, word
 
 OF_MEMBERS = ("optimizer", "schedule", "averaging", "strategy")
 """Sections with settings that may be a list of one value a member."""
@@ -49,6 +49,18 @@ class Arm:
     def default(self) -> dict[str, Any]:
         """The configuration in which nothing varies."""
         return self.config({}, [0])
+
+    @cached_property
+    def usual(self) -> dict[str, Value]:
+        """What the default configuration has of what varies, where the space has it."""
+        found = {key: self._usual(key, of) for key, of in self.space.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _usual(self, key: str, of: BaseDistribution) -> Value | None:
+        if isinstance(of, CategoricalDistribution):  # of a group, what it chooses is in the configuration, and not its name
+            return next((value for value in of.choices if self.config({key: value}, [0]) == self.default), None)
+        value = at(self.default, key)
+        return value if _is_plain(value) and value is not None and contains(of, value) else None
 
     @cached_property
     def groups(self) -> frozenset[str]:

@@ -55,7 +55,7 @@ def ask(sweep: Sweep, where: list[str], home: Path, url: str | None) -> Asking:
     tunings = []
     for arm, asked, run in zip(arms, sweep.arms.values(), tried, strict=True):
         question, tasks = _question(sweep, arm, asked, run), len(run.streams[0].tasks)
-        study = open_study(sweep, arm.name, arm.space, question, storage, tasks)
+        study = open_study(sweep, arm, question, storage, tasks)
         study.set_user_attr("protocol", protocol)
         study.set_user_attr("forced", any(forced))
         tunings.append(Tuning(sweep, arm, study, storage, home))

@@ -19,7 +19,8 @@ from lab.results import Results, load, write_whole
 from lab.statistics import estimate
 from lab.sweep.arms import Arm
 from lab.sweep.experiment_file import experiment_file
-from lab.sweep.found import undominated
+from lab.sweep.found import Arm as Told
+from lab.sweep.found import front
 from lab.sweep.question import COSTS, Sweep
 from lab.sweep.studies import best_of, in_state
 from lab.sweep.values import of_objective
@@ -41,6 +42,10 @@ class Final:
     def values(self) -> dict[str, Any]:
         """The winner's, of what varies."""
         return {key: self.winner.params[key] for key in self.arm.space}
+
+    def told(self, sweep: Sweep) -> Told:
+        """Its trials, as figures and pages read them."""
+        return Told(self.arm.name, sweep.objectives, self.study)
 
 
 def run_final(sweep: Sweep, arm: Arm, study: optuna.Study, runs: Path) -> Final:
@@ -80,7 +85,7 @@ def found(sweep: Sweep, finals: list[Final], protocol: str, forced: bool, runs: 
         "arms": {final.arm.name: _of_arm(sweep, final, runs) for final in finals},
         "comparison": compared(sweep, finals),
     }
-    return content | ({"front": front(sweep, finals)} if len(sweep.objectives) > 1 else {})
+    return content | ({"front": _front(sweep, finals)} if len(sweep.objectives) > 1 else {})
 
 
 def _count(finals: list[Final]) -> int:
@@ -99,17 +104,8 @@ def _of_arm(sweep: Sweep, final: Final, runs: Path) -> dict[str, Any]:
         "final": last,
         "default": _measured(sweep, final.default, runs),
         "optimism": {name: _less(tuning["mean"][name], last["mean"][name]) for name in sweep.objectives},
-        "counts": counts(final.study),
+        "counts": final.told(sweep).counts,
     }
-
-
-def counts(study: optuna.Study) -> dict[str, int]:
-    """Trials by what became of them; those in which a seed diverged are among the pruned ones for Optuna, and not here."""
-    told = [(trial.state, trial.user_attrs.get("why", "")) for trial in study.get_trials(deepcopy=False)]
-    diverged = sum(state == TrialState.PRUNED and "diverged" in why for state, why in told)
-    by_state = {name.lower(): sum(state.name == name for state, _ in told) for name in ("COMPLETE", "PRUNED")}
-    by_state["failed"] = sum(state == TrialState.FAIL for state, _ in told)
-    return by_state | {"pruned": by_state["pruned"] - diverged, "diverged": diverged}
 
 
 def _measured(sweep: Sweep, folder: Path, runs: Path) -> dict[str, Any]:
@@ -161,16 +157,9 @@ def _has(folder: Path, objective: str) -> bool:
     return not np.isnan(of_objective(load(folder), objective)).all()
 
 
-def front(sweep: Sweep, finals: list[Final]) -> list[dict[str, Any]]:
-    """The trials of all arms that no other is better than in one objective and as good in the others (Pareto's front)."""
-    trials = [(final.arm.name, trial) for final in finals for trial in in_state(final.study, TrialState.COMPLETE)]
-    signs = np.array([1 if way == "maximize" else -1 for way in sweep.directions])
-    values = np.array([trial.values for _, trial in trials]) * signs
-    chosen = [pair for pair, kept in zip(trials, undominated(values), strict=True) if kept]
-    return [
-        {"arm": arm, "trial": t.number, "params": t.params, "values": dict(zip(sweep.objectives, t.values, strict=True))}
-        for arm, t in chosen
-    ]
+def _front(sweep: Sweep, finals: list[Final]) -> list[dict[str, Any]]:
+    chosen = front(sweep.objectives, [final.told(sweep) for final in finals])
+    return [{"arm": arm.name, "trial": one.number, "params": one.settings, "values": one.values} for arm, one in chosen]
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -151,11 +151,16 @@ class Found:
         return [(arm, trial) for arm in self.arms for trial in arm.trials]
 
     def front(self) -> list[tuple[Arm, Trial]]:
-        """The complete trials of all arms that no other one is better than in one objective without being worse in another."""
-        known = [(arm, trial) for arm in self.arms for trial in arm.complete if np.isfinite(list(trial.values.values())).all()]
-        signs = np.array([sign_of(direction) for direction in self.objectives.values()])
-        points = np.array([list(trial.values.values()) for _, trial in known]).reshape(-1, len(signs)) * signs
-        return [one for one, kept in zip(known, undominated(points), strict=True) if kept]
+        """That of all arms."""
+        return front(self.objectives, self.arms)
+
+
+def front(objectives: dict[str, str], arms: list[Arm]) -> list[tuple[Arm, Trial]]:
+    """The complete trials of all arms that no other is better than in one objective and as good in the others: Pareto's."""
+    known = [(arm, trial) for arm in arms for trial in arm.complete if np.isfinite(list(trial.values.values())).all()]
+    signs = np.array([sign_of(direction) for direction in objectives.values()])
+    points = np.array([list(trial.values.values()) for _, trial in known]).reshape(-1, len(signs)) * signs
+    return [one for one, kept in zip(known, undominated(points), strict=True) if kept]
 
 
 def sign_of(direction: str) -> int:

@@ -9,7 +9,8 @@
       naive: {words: [strategy=naive]}
       er: {words: [strategy=er], vary: {strategy.er.memory: "choice(200, 500)"}}
     objectives: {accuracy: maximize}    # measures of a run, and cost.state_bytes, cost.passes, cost.steps of a member
-    trials: 24                          # for each arm; with `grid` all combinations unless it says fewer
+    trials: 24                          # for each arm, the default configuration first; a grid has all combinations unless
+                                        # it says fewer
     at_once: 8                          # trials in one population
     sampler: tpe                        # tpe gp cmaes qmc random grid nsga2; with options {name: tpe, seed: 1, ...}
     pruner: null                        # median hyperband wilcoxon percentile halving; {name: ..., ...}

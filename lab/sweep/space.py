@@ -111,6 +111,17 @@ def is_number(of: BaseDistribution) -> bool:
     return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in of.choices)
 
 
+def contains(of: FloatDistribution | IntDistribution, value: float) -> bool:
+    """Whether a number is one of a distribution's.
+
+    >>> contains(IntDistribution(100, 500, step=200), 300), contains(FloatDistribution(0.1, 1.0), 2)
+    (True, False)
+    """
+    steps = (value - of.low) / of.step if of.step and not of.log else 0.0
+    is_kind = isinstance(of, FloatDistribution) or float(value).is_integer()
+    return of.low <= value <= of.high and is_kind and math.isclose(steps, round(steps), abs_tol=1e-9)
+
+
 def grid(space: Space) -> dict[str, list[Value]]:
     """The values of each key, for a sampler that takes all combinations.
 

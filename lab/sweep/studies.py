@@ -17,9 +17,10 @@ from lab.cell import flat
 from lab.config import nearest
 from lab.errors import UserError
 from lab.seeding import derive
+from lab.sweep.arms import Arm
 from lab.sweep.patient import Patient
 from lab.sweep.question import Sweep
-from lab.sweep.space import Space, combinations, grid, suggested
+from lab.sweep.space import Space, Value, combinations, grid, suggested
 
 PRUNED_BY = {"median": "MedianPruner", "percentile": "PercentilePruner", "hyperband": "HyperbandPruner"}
 PRUNED_BY |= {"halving": "SuccessiveHalvingPruner", "wilcoxon": "WilcoxonPruner"}
@@ -32,7 +33,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], storage: Patient, tasks: int = 1) -> optuna.Study:
+def open_study(sweep: Sweep, arm: Arm, asked: dict[str, Any], storage: Patient, tasks: int = 1) -> optuna.Study:
     """An arm's study, begun or gone on with.
 
     Args:
@@ -43,14 +44,16 @@ def open_study(sweep: Sweep, arm: str, space: Space, asked: dict[str, Any], stor
         UserError: it was begun with another question.
     """
     study = optuna.create_study(
-        study_name=f"{sweep.name}.{arm}", storage=storage, load_if_exists=True, directions=sweep.directions,
-        sampler=sampler_of(sweep, space), pruner=pruner_of(sweep, tasks),
+        study_name=f"{sweep.name}.{arm.name}", storage=storage, load_if_exists=True, directions=sweep.directions,
+        sampler=sampler_of(sweep, arm.space, arm.usual), pruner=pruner_of(sweep, tasks),
     )  # fmt: skip
     known = study.user_attrs.get("question")
     if known is None:
         study.set_user_attr("question", json.dumps(asked, sort_keys=True))
     elif json.loads(known) != json.loads(json.dumps(asked)):
-        raise UserError(f"{sweep.path}: {arm} was begun with another question: {_changed(json.loads(known), asked)}; {_ANEW}")
+        raise UserError(
+            f"{sweep.path}: {arm.name} was begun with another question: {_changed(json.loads(known), asked)}; {_ANEW}"
+        )
     return study
 
 
@@ -73,12 +76,17 @@ def budget(sweep: Sweep, space: Space) -> int:
 # --- sampler and pruner -----------------------------------------------------------------------------------------------
 
 
-class OwnSeed(BaseSampler):
+class Anew(BaseSampler):
     """A sampler that is made anew for each trial, from a seed of the trial's own: what is suggested follows from the trials
-    that there are, however often a command was stopped and however many workers ask."""
+    that there are, however often a command was stopped and however many workers ask.
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int):
-        self.make, self.seed = make, seed
+    Args:
+        make: of a seed.
+        first: what trial 0 has; of other keys, what the sampler says.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, first: dict[str, Value]):
+        self.make, self.seed, self.first = make, seed, first
         self.inner = make(seed)
 
     def before_trial(self, study, trial):
@@ -89,10 +97,15 @@ class OwnSeed(BaseSampler):
         return self.inner.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study, trial, search_space):
-        return self.inner.sample_relative(study, trial, search_space)
+        drawn = self.inner.sample_relative(study, trial, search_space)
+        return drawn | {key: self.first[key] for key in drawn if self._is_given(trial, key)}
 
     def sample_independent(self, study, trial, param_name, param_distribution):
-        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+        drawn = self.inner.sample_independent(study, trial, param_name, param_distribution)  # so that the next is what it was
+        return self.first[param_name] if self._is_given(trial, param_name) else drawn
+
+    def _is_given(self, trial: FrozenTrial, key: str) -> bool:
+        return trial.number == 0 and key in self.first
 
     def after_trial(self, study, trial, state, values):
         self.inner.after_trial(study, trial, state, values)
@@ -117,8 +130,11 @@ class QMC(optuna.samplers.QMCSampler):
         return self.space
 
 
-def sampler_of(sweep: Sweep, space: Space) -> BaseSampler:
+def sampler_of(sweep: Sweep, space: Space, first: dict[str, Value] | None = None) -> BaseSampler:
     """The sampler that a sweep names.
+
+    Args:
+        first: settings of trial 0, which a grid has among its combinations anyhow, or not at all.
 
     Raises:
         UserError: an option that it does not take.
@@ -133,11 +149,12 @@ def sampler_of(sweep: Sweep, space: Space) -> BaseSampler:
         return _made("sampler", name, Grid, options, search_space=grid(space), seed=seed)
     if name == "qmc":
         quiet = {"warn_asynchronous_seeding": False, "warn_independent_sampling": False}
-        return _made("sampler", name, QMC, options, optuna.samplers.QMCSampler, space=space, seed=seed, **quiet)
+        fixed = {"space": space, "seed": seed, **quiet}  # of the sequence, not of the trial
+        return Anew(lambda _: _made("sampler", name, QMC, options, optuna.samplers.QMCSampler, **fixed), seed, first or {})
     made, defaults = _SAMPLERS[name]
     if name == "nsga2":  # a generation is a population of ours
         defaults = {"population_size": max(2, sweep.at_once)}
-    return OwnSeed(lambda own: _made("sampler", name, made, defaults | options, seed=own), seed)
+    return Anew(lambda own: _made("sampler", name, made, defaults | options, seed=own), seed, first or {})
 
 
 _QUIET = {"warn_independent_sampling": False}

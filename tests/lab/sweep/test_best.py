@@ -9,11 +9,12 @@ from optuna.trial import TrialState, create_trial
 from lab.errors import UserError
 from lab.run import composed
 from lab.sweep.arms import Arm
-from lab.sweep.best import _header, counts, front
+from lab.sweep.best import _header
 from lab.sweep.experiment_file import experiment_file
+from lab.sweep.found import Arm as Told
+from lab.sweep.found import front
 from lab.sweep.space import word
 from lab.sweep.studies import best_of
-from tests.lab.sweep.test_question import read
 
 TWO = {"accuracy": "maximize", "cost.passes": "minimize"}
 
@@ -30,15 +31,14 @@ def test_the_winner_is_the_best_in_the_first_objective_then_the_next_then_the_ea
     assert best_of(["minimize"], trials((0.5,), (0.1,), (0.3,))).number == 1
 
 
-def test_the_front_of_all_arms(tmp_path):
+def test_the_front_of_all_arms():
     """By hand: (.9, 7) and (.8, 2) and (.5, 1) are best; (.8, 3) and (.5, 2) are not, and of equal ones both are."""
-    sweep = read(tmp_path, objectives=TWO)
-    finals = []
+    arms = []
     for arm, values in {"a": [(0.9, 7), (0.8, 3), (0.5, 2)], "b": [(0.8, 2), (0.5, 1), (0.5, 1)]}.items():
         study = optuna.create_study(directions=["maximize", "minimize"])
         study.add_trials(trials(*values))
-        finals.append(SimpleNamespace(arm=SimpleNamespace(name=arm), study=study))
-    assert [(point["arm"], point["trial"]) for point in front(sweep, finals)] == [("a", 0), ("b", 0), ("b", 1), ("b", 2)]
+        arms.append(Told(arm, TWO, study))
+    assert [(arm.name, trial.number) for arm, trial in front(TWO, arms)] == [("a", 0), ("b", 0), ("b", 1), ("b", 2)]
 
 
 def test_trials_by_what_became_of_them():
@@ -47,7 +47,7 @@ def test_trials_by_what_became_of_them():
     for why, state in lost.items():
         study.add_trial(create_trial(state=state, user_attrs={"why": why}))
     study.add_trials([create_trial(values=[1.0]) for _ in range(3)])
-    assert counts(study) == {"complete": 3, "pruned": 1, "diverged": 1, "failed": 1}
+    assert Told("er", {"forgetting": "minimize"}, study).counts == {"complete": 3, "pruned": 1, "diverged": 1, "failed": 1}
 
 
 def test_the_head_of_a_winners_file_says_on_how_many_seeds_its_figure_rests():

@@ -34,6 +34,21 @@ def test_what_members_may_have_of_their_own(tmp_path):
     assert found.of_members == {"optimizer.lr", "optimizer.beta1", "strategy.ewc.strength", "schedule.warmup"}
 
 
+def test_what_the_default_configuration_has_of_what_varies(tmp_path):
+    """What an arm's words say, or else the lab; nothing of keys whose space does not have it."""
+    found = arm(
+        tmp_path, "strategy=er", "optimizer=adam", "optimizer.lr=0.05", "strategy.er.memory=200", "network.depth=2",
+        optimizer__lr="tag(log, interval(0.01, 1))", optimizer__beta1="interval(0.1, 0.5)",
+        strategy__er__memory="range(100, 500, 100)", network__depth="int(interval(1, 3))", network__width="range(5, 20, 2)",
+        clip="choice(1.0, 2.0)", batch_size="choice(10, 32)",
+    )  # fmt: skip
+    usual = {"optimizer.lr": 0.05, "strategy.er.memory": 200, "network.depth": 2}
+    assert found.usual == usual | {"batch_size": 32}
+    others = (found.default["network"]["width"], found.default["optimizer"]["beta1"], found.default["clip"])
+    assert others == (12, 0.9, None), "not among those that vary"
+    assert arm(tmp_path, "strategy=er", strategy="choice(derpp, er, naive)").usual == {"strategy": "er"}
+
+
 def test_trials_are_grouped_by_what_changes_shapes(tmp_path):
     found = arm(tmp_path, "strategy=er", optimizer__lr="interval(0.01, 1)", strategy__er__memory="choice(50, 100)")
     values = [{"optimizer.lr": 0.1 + memory / 1e4, "strategy.er.memory": memory} for memory in (50, 100, 50, 50)]

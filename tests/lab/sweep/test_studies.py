@@ -1,5 +1,7 @@
 """Optuna's side: samplers that go on as if nothing had stopped them, and questions that cannot be changed under way."""
 
+from types import SimpleNamespace
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -13,14 +15,20 @@ from tests.lab.sweep.test_question import read
 
 SPACE = {"x": distribution("x", "interval(-1.0, 1.0)"), "y": distribution("y", "interval(-1.0, 1.0)")}
 STEPPED = {"x": distribution("x", "range(0, 3)"), "y": distribution("y", "choice(a, b)")}
+FIRST = {"x": 0.3}
+"""What the default configuration has; of y it has nothing that the space has."""
 ASKED = {"words": ["strategy=er"], "vary": {"x": "interval(0, 1)"}}
 
 
-def tuned(sweep, storage, count, space=SPACE, tell=True):
+def arm(space=SPACE, usual=None):
+    return SimpleNamespace(name="er", space=space, usual=usual or {})
+
+
+def tuned(sweep, storage, count, space=SPACE, tell=True, usual=None):
     """The values of ``count`` further trials, asked in batches of ``at_once`` in a study that is opened anew for each."""
     values = []
     while len(values) < count:
-        study = open_study(sweep, "er", space, ASKED, storage)
+        study = open_study(sweep, arm(space, usual), ASKED, storage)
         trials = [study.ask() for _ in range(min(sweep.at_once, count - len(values)))]
         batch = [suggested(trial, space) for trial in trials]
         for trial, own in zip(trials, batch, strict=True) if tell else ():
@@ -41,6 +49,20 @@ def test_a_sampler_goes_on_as_if_nothing_had_stopped_it(tmp_path, name):
     assert [*tuned(sweep, parts, 8), *tuned(sweep, parts, 8)] == expected
     if name != "nsga2":  # whose children may be their parents
         assert len({tuple(own.values()) for own in expected}) == 16, "nothing is asked twice"
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "qmc", "random", "nsga2"])
+def test_the_default_configuration_is_tried_first(tmp_path, name):
+    """Where the space has it; nothing else becomes of the search until a trial has taught the sampler something."""
+    sweep = read(tmp_path, sampler=name, objectives={"forgetting": "minimize"}, at_once=4)
+    (first, *rest), (other, *others) = (tuned(sweep, storage(), 12, usual=usual) for usual in (FIRST, {}))
+    assert first == other | FIRST
+    assert rest[:3] == others[:3]
+
+
+def test_a_grid_keeps_its_order(tmp_path):
+    sweep = read(tmp_path, sampler="grid", at_once=4, trials=None)
+    assert tuned(sweep, storage(), 6, STEPPED, usual={"x": 2, "y": "b"}) == tuned(sweep, storage(), 6, STEPPED)
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])
@@ -93,15 +115,15 @@ def test_options_that_a_sampler_does_not_take(tmp_path, given, message):
 
 def test_another_question_is_refused(tmp_path):
     kept, sweep = storage(), read(tmp_path)
-    open_study(sweep, "er", SPACE, ASKED, kept)
-    open_study(sweep, "er", SPACE, ASKED, kept)
+    open_study(sweep, arm(), ASKED, kept)
+    open_study(sweep, arm(), ASKED, kept)
     with pytest.raises(UserError, match=r"begun with another question: vary.x was interval\(0, 1\) and is interval\(0, 2\)"):
-        open_study(sweep, "er", SPACE, ASKED | {"vary": {"x": "interval(0, 2)"}}, kept)
+        open_study(sweep, arm(), ASKED | {"vary": {"x": "interval(0, 2)"}}, kept)
 
 
 def test_a_journal_keeps_trials(tmp_path):
     sweep = read(tmp_path, sampler="random")
     tuned(sweep, open_storage(tmp_path / "home", None), 3)
-    study = open_study(sweep, "er", SPACE, ASKED, open_storage(tmp_path / "home", None))
+    study = open_study(sweep, arm(), ASKED, open_storage(tmp_path / "home", None))
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert (tmp_path / "home" / "journal.log").exists()
