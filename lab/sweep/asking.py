@@ -15,10 +15,11 @@ from lab.sweep.decisions import refuse
 from lab.sweep.loop import Tuning
 from lab.sweep.protocol import is_forced, same_tasks, sentence, tuning_words
 from lab.sweep.question import Asked, Sweep
+from lab.sweep.space import utmost
 from lab.sweep.storage import open_storage
 from lab.sweep.studies import open_study, try_out
 from lab.sweep.values import refuse_unreported
-from lab.trial import try_strategies
+from lab.trial import try_parts, try_strategies
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,22 @@ def _tried(sweep: Sweep, arm: Arm) -> tuple[Experiment, Experiment]:
     try_strategies(tuning)
     refuse_unreported(sweep, tuning)
     refuse(sweep, tuning)
+    _refuse_values(sweep, arm)
     return tuning, final
+
+
+def _refuse_values(sweep: Sweep, arm: Arm) -> None:
+    """Refuse a space with a choice, or an end of an interval, that a run refuses: trials would fail one by one."""
+    for key, of in arm.space.items():
+        for value in utmost(of):
+            try:
+                run = Experiment(arm.config({key: value}, sweep.seeds[:1]))
+                try_strategies(run)
+                try_parts(run)
+            except UserError as error:
+                raise UserError(
+                    f"{sweep.path}: vary.{key}: {value} is among its values, and a run refuses it: {error}"
+                ) from None
 
 
 def _refuse_incomparable(sweep: Sweep, arms: list[Arm], finals: list[Experiment]) -> None:

@@ -111,6 +111,11 @@ def is_number(of: BaseDistribution) -> bool:
     return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in of.choices)
 
 
+def utmost(of: BaseDistribution) -> list[Value]:
+    """All choices, or both ends."""
+    return list(of.choices) if isinstance(of, CategoricalDistribution) else [of.low, of.high]
+
+
 def contains(of: FloatDistribution | IntDistribution, value: float) -> bool:
     """Whether a number is one of a distribution's.
 
