@@ -94,7 +94,7 @@ class MotifFamilies:
         self.vocabulary, self.length = whole("environment.vocabulary", vocabulary, 2), whole("environment.length", length, 1)
         self.motifs, self.span = whole("environment.motifs", motifs, 1), whole("environment.span", span, 2)
         self.common, self.planted = whole("environment.common", common, 0), _planted(planted)
-        require(common <= span, "environment.common", common, f"at most environment.span={span}")
+        require(common <= span, "environment.common", common, f"at most span={span}")
         needed = 2 * span - common
         require(vocabulary >= needed, "environment.vocabulary", vocabulary, f"at least {needed}, the symbols of two motifs")
         self.homes, self.noise = switch("environment.homes", homes), number("environment.noise", noise, 0, 1)

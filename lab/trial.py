@@ -11,7 +11,7 @@ from lab.averaging import Averaging
 from lab.company import moves
 from lab.config import build
 from lab.consistency import refuse_contradictions, refuse_unsayable
-from lab.errors import UserError, invalid
+from lab.errors import UserError, invalid, require
 from lab.learner import overrides
 from lab.optimizers import StackedOptimizer
 from lab.plan import LONGEST_BLOCK, Plan, why_in_turn
@@ -118,12 +118,20 @@ def _try_network(experiment: Experiment) -> None:
         with torch.no_grad():
             logits = network(inputs)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        _refuse_tokens(experiment.config["network"].get("vocabulary"), inputs)
         raise UserError(f"network: {given} fails ({str(error).splitlines()[0]})") from None
     shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     expected = [len(inputs), *experiment.environment.data.train.targets.shape[1:], outputs]
     if shape != expected:
         raise invalid("network", given, f"logits of shape {expected}, not {shape}")
     why_in_turn(experiment.wish, experiment.make_network, inputs, experiment.device)
+
+
+def _refuse_tokens(vocabulary: int | None, inputs: torch.Tensor) -> None:
+    """Refuse a vocabulary that lacks tokens of the inputs, where a network was told one."""
+    tokens = 0 if inputs.is_floating_point() else 1 + int(inputs.max())
+    if vocabulary is not None:
+        require(tokens <= vocabulary, "network.vocabulary", vocabulary, f"at least {tokens}, as many as the data have tokens")
 
 
 def _two_examples(experiment: Experiment) -> torch.Tensor:

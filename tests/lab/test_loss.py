@@ -160,7 +160,5 @@ def test_a_token_beyond_the_vocabulary_is_found_before_training(tmp_path):
     words = ["environment=stationary", "network=transformer", "tracking=off", "environment/source@environment.source=text"]
     words += [f"environment.source.path={tmp_path}/own.txt", "environment.source.length=5"]
     Experiment(composed(*words, "network.vocabulary=3"))
-    with pytest.raises(
-        UserError, match=r"^network: Transformer on inputs of shape \[2, 5\] with tokens up to 2 fails \(index out"
-    ):
+    with pytest.raises(UserError, match=r"^network\.vocabulary=2: expected at least 3, as many as the data have tokens$"):
         Experiment(composed(*words, "network.vocabulary=2"))
