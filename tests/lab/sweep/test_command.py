@@ -162,7 +162,7 @@ def test_one_arm_is_held_against_its_default(here, capfd):
     [
         ({"vary": {"optimizer.lrr": "interval(0, 1)"}}, [], r"naive has no such key. Did you mean optimizer.lr\?"),
         ({"vary": {"optimizer.lr": "interval(1, 0)"}}, [], "expected an interval that is not empty"),
-        ({"vary": {"optimizer.lr": "interval(-0.5, 1)"}}, [], r"vary.optimizer.lr: -0.5 is among its values, and a run refuses it"),
+        ({"vary": {"optimizer.lr": "interval(-0.5, 1)"}}, [], "vary.optimizer.lr: -0.5 is among its values, and a run"),
         ({"vary": {"batch_size": "choice(10, 0)"}}, [], "vary.batch_size: 0 is among its values, and a run refuses it"),
         ({"vary": {"network": "choice(mlp, cnnn)"}}, [], "network=cnnn: there is none. Did you mean cnn"),
         ({"objectives": "acuracy"}, [], "objectives.acuracy: no run reports it. Did you mean accuracy"),
