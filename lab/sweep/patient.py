@@ -19,13 +19,16 @@ from typing import Any
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 LONGEST_WAIT = 600.0
 """Seconds for which a storage may be away."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between tries; the last one from then on."""
+AWAY = (OperationalError, InterfaceError, DisconnectionError, PoolTimeoutError, OSError, PendingRollbackError)
+"""Errors of a storage that is away. The last one comes where Optuna takes a connection that is cut off under a query for a
+query that is too long, and asks in the same session once more (``RDBStorage._get_trials``)."""
 MARK = "lab:mark"
 
 
@@ -104,7 +107,7 @@ def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the storage was away, busy or cut off, and did not refuse what was asked."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     cut_off = isinstance(cause, DBAPIError) and cause.connection_invalidated
-    return cut_off or isinstance(cause, (OperationalError, InterfaceError, DisconnectionError, PoolTimeoutError, OSError))
+    return cut_off or isinstance(cause, AWAY)
 
 
 def not_answering(error: BaseException) -> str:

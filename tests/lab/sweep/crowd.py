@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -72,9 +73,17 @@ class Crowd:
             try:
                 work(self.url, self.home)
                 status = 0
+            except BaseException:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(status)
         return child
+
+    def at_work(self) -> set[str]:
+        """Who has done a step."""
+        log = self.home / "steps.log"
+        return {line.split()[2] for line in log.read_text().splitlines()} if log.exists() else set()
 
     def kill(self) -> None:
         time.sleep(self.draw.uniform(0, 0.35))

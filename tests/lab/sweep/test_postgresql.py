@@ -7,6 +7,7 @@ from collections import Counter
 
 import optuna
 import pytest
+from sqlalchemy import event
 
 from lab.sweep import patient
 from lab.sweep.claims import Claims
@@ -43,11 +44,29 @@ def test_a_restart_amid_calls_is_not_noticed(postgresql, tmp_path):
     assert [trial.value for trial in study.trials] == list(range(3))
 
 
+def test_a_restart_amid_a_query_is_not_noticed(postgresql, tmp_path):
+    """The connection is cut off under a query for which Optuna has another one at hand, in the same session."""
+    storage = open_storage(tmp_path, postgresql.database("query"))
+    study = optuna.create_study(study_name="s", storage=storage)
+    study.ask()
+    under = []
+
+    @event.listens_for(storage.wrapped._backend.engine, "before_cursor_execute")
+    def restart(connection, cursor, statement, *_):
+        if "ORDER BY trials.trial_id" in statement and not under:
+            under.append(statement)
+            postgresql.stop()
+            postgresql.start()
+
+    assert [trial.number for trial in study.get_trials()] == [0]
+    assert under
+
+
 @pytest.mark.slow
 def test_a_minute_without_the_server_is_survived_by_all_workers(postgresql, tmp_path, capfd):
     """Nobody is taken for gone because nobody could be heard."""
     workers = crowd.Crowd(postgresql.database("minute"), tmp_path, 2)
-    while not (tmp_path / "steps.log").exists():
+    while len(workers.at_work()) < 2:  # a storage that is away from the first is refused
         time.sleep(0.05)
     postgresql.stop()
     time.sleep(60)
