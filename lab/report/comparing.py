@@ -59,9 +59,11 @@ def _known(comparison: Comparison) -> list[str]:
 
 
 def by_lag_and_task(cells: list[Cell]) -> dict[str, Figure]:
-    """By name, the figures of forgetting by lag and of how fast tasks are learnt, as far as any cell has the numbers."""
+    """By name, the figures of forgetting by lag and of how fast the target and each task are learnt, as far as any cell has the
+    numbers."""
     of = {
         "forgetting_by_lag": (forgetting_by_lag, lambda results: "forgetting_exponent" not in results.undefined),
+        "target_curves": (target_curves, lags.has_target),
         "areas_by_task": (areas_by_task, lambda results: "facilitation" not in results.undefined),
         "steps_by_task": (steps_by_task, lambda results: "steps_to_criterion" not in results.undefined),
     }
@@ -161,15 +163,21 @@ def forgetting_by_lag(cells: list[Cell]) -> Figure:
 
 
 @for_print
+def target_curves(cells: list[Cell]) -> Figure:
+    """Mean accuracy on the target since the weights began anew, with 95 % bands over seeds."""
+    return _curves(cells, _by_number(lags.on_target, "steps since the weights began anew"), "accuracy on the target")
+
+
+@for_print
 def areas_by_task(cells: list[Cell]) -> Figure:
     """The area under each task's own learning curve: whether later tasks are learnt faster."""
-    return _curves(cells, _by_task(lags.areas_by_task), "area under the learning curve")
+    return _curves(cells, _by_number(lags.areas_by_task, "task"), "area under the learning curve")
 
 
 @for_print
 def steps_by_task(cells: list[Cell]) -> Figure:
     """Steps to the criterion, task by task."""
-    return _curves(cells, _by_task(lags.steps_by_task), "steps to the criterion")
+    return _curves(cells, _by_number(lags.steps_by_task, "task"), "steps to the criterion")
 
 
 Panel = Callable[["Axes", list[Cell], dict[str, int]], None]
@@ -214,12 +222,12 @@ def _over_time(of: Callable[[Timeline], np.ndarray]) -> Panel:
     return panel
 
 
-def _by_task(of: Callable[[Results], lags.Series]) -> Panel:
+def _by_number(of: Callable[[Results], lags.Series], label: str) -> Panel:
     def panel(axes: Axes, group: list[Cell], styles: dict[str, int]) -> None:
         for cell in group:
             series = of(cell.results)
             _line(axes, cell.name, series.where, series.values, styles)
-        _whole_numbers(axes, "task")
+        _whole_numbers(axes, label)
 
     return panel
 

@@ -52,6 +52,22 @@ def fitted(results: Results) -> tuple[float, float]:
     return float(a), float(b)
 
 
+def has_target(results: Results) -> bool:
+    """Whether weights began anew while there were curves."""
+    return bool(results.curves and results.curves.get("fresh"))
+
+
+def on_target(results: Results) -> Series:
+    """Accuracy on the target, mean over its tasks, those since the weights last began anew, by the steps since then. Nothing
+    where they never did."""
+    if not has_target(results):
+        return Series(np.empty(0), np.empty((1, 0)))
+    target = max(results.curves["fresh"])
+    steps, here = np.array(results.curves["steps"]), np.array(results.curves["task"]) > target
+    kept = [step is None for step in results.diverged]
+    return Series(steps[here] - steps[~here].max(), np.asarray(results.curves["accuracy"])[kept][:, here, target:].mean(2))
+
+
 def areas_by_task(results: Results) -> Series:
     """The area under each task's own learning curve."""
     return _by_task(results, areas)

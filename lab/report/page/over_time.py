@@ -58,10 +58,13 @@ def by_task(cell: Cell) -> list[Chart]:
 
 
 def learnt(cells: list[Cell]) -> list[Chart]:
-    """How fast each task is learnt, for each environment: the area under its learning curve, and steps to the criterion."""
+    """How fast tasks are learnt, for each environment: the target after new weights, the area under each one's learning curve,
+    and steps to the criterion."""
+    target = "From when the weights began anew; what was learnt before went with them."
     area = "Of the accuracy on each task over its own phase. Where it rises, later tasks are learnt faster."
     steps = "From a task's begin to the first evaluation with the accuracy evaluation.criterion; at most its whole phase."
     return [
+        *_by_number(cells, lags.on_target, "Accuracy on the target", target, "steps since the weights began anew"),
         *_by_number(cells, lags.areas_by_task, "Area under the learning curve", area, "task"),
         *_by_number(cells, lags.steps_by_task, "Steps to the criterion", steps, "task"),
     ]

@@ -101,3 +101,26 @@ def test_the_page_has_a_line_a_cell_by_lag_and_by_task():
         assert {name for name, _ in learnt.rows} == {"naive", "er"}
     expected = lags.areas_by_task(cells[1].results).values.mean(0)
     assert [float(row[2]) for name, row in areas.rows if name == "er"] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def reset(name):
+    """Two source tasks in one phase (steps 0 to 20), then new weights and the target; the second of two seeds diverged."""
+    known = cell(name, tasks=3, seeds=2, diverged=(1,))
+    points = np.zeros((2, 5, 3))
+    points[0] = [[0.1, 0.2, 0.3], [0.5, 0.6, 0.3], [0.7, 0.8, 0.3], [0.4, 0.3, 0.6], [0.2, 0.1, 0.8]]
+    known.results.curves = {"steps": [0, 10, 20, 30, 40], "task": [0, 2, 2, 3, 3], "accuracy": points, "fresh": [2]}
+    return known
+
+
+def test_what_is_known_of_the_target_since_the_weights_began_anew():
+    found = lags.on_target(reset("er").results)
+    assert found.where.tolist() == [10, 20]
+    assert found.values.tolist() == [[0.6, 0.8]]
+    never = cell("er", tasks=3)
+    assert lags.on_target(never.results).values.size == 0
+    assert "target_curves" not in comparing.by_lag_and_task([never])
+    (axes,) = comparing.by_lag_and_task([reset("er"), reset("naive")])["target_curves"].axes
+    assert [line.get_ydata().tolist() for line in axes.get_lines()] == [[0.6, 0.8]] * 2
+    chart = over_time.learnt([reset("er")])[0]
+    assert chart.title.startswith("Accuracy on the target: ")
+    assert [row[1:3] for _, row in chart.rows] == [["10", "0.6000"], ["20", "0.8000"]]
