@@ -19,6 +19,7 @@ from lab.results import Results, load, write_whole
 from lab.statistics import estimate
 from lab.sweep.arms import Arm
 from lab.sweep.experiment_file import experiment_file
+from lab.sweep.figures import FORCED
 from lab.sweep.found import Arm as Told
 from lab.sweep.found import front
 from lab.sweep.question import COSTS, Sweep
@@ -53,16 +54,18 @@ def run_final(sweep: Sweep, arm: Arm, study: optuna.Study, runs: Path) -> Final:
     done."""
     winner = best_of(sweep.directions, in_state(study, TrialState.COMPLETE))
     values = {key: winner.params[key] for key in arm.space}
-    folders = [_run(sweep, arm.config(chosen, sweep.final_seeds, tuning=False), runs) for chosen in (values, {})]
+    tags = {"forced": FORCED} if study.user_attrs.get("forced") else {}
+    folders = [_run(sweep, arm.config(chosen, sweep.final_seeds, tuning=False), runs, tags) for chosen in (values, {})]
     return Final(arm, study, winner, *folders)
 
 
-def _run(sweep: Sweep, config: dict[str, Any], runs: Path) -> Path:
+def _run(sweep: Sweep, config: dict[str, Any], runs: Path, tags: dict[str, str]) -> Path:
     from lab.run import execute
 
     config["paths"]["runs"] = str(runs)
     if config["tracking"]["enabled"]:
         config["tracking"]["experiment"] = sweep.name
+        config["tracking"]["tags"] = (config["tracking"].get("tags") or {}) | tags
     return execute(config, table=False)
 
 

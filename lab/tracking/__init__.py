@@ -55,6 +55,9 @@ def check(settings: dict[str, Any]) -> None:
     timeout = settings.get("timeout")
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     require(number and 0 < timeout < float("inf"), "tracking.timeout", timeout, "seconds, a number above 0")
+    tags = settings.get("tags") or {}
+    plain = isinstance(tags, dict) and not any(isinstance(value, (dict, list)) for value in tags.values())
+    require(plain, "tracking.tags", tags, "texts or numbers by name, as in {paper: draft}")
     system.check(settings)
 
 

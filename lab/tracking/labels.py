@@ -21,7 +21,7 @@ LONGEST_TEXT = 5000
 
 
 def tags(results: Results) -> dict[str, str]:
-    """Where the numbers come from and what they are of, on the parent and on each child."""
+    """Where the numbers come from and what they are of, on the parent and on each child; with the user's own."""
     origin = results.provenance
     versions = {f"version.{name}": str(value) for name, value in origin.get("versions", {}).items()}
     data, commit = origin.get("data", {}), origin.get("commit")
@@ -40,7 +40,8 @@ def tags(results: Results) -> dict[str, str]:
         "mlflow.source.name": "lab run",
         "mlflow.source.type": "LOCAL",
     }
-    return {key: str(value) for key, value in named.items() if value is not None} | versions
+    own = {str(key): str(value)[:LONGEST_TEXT] for key, value in (results.config.get("tracking", {}).get("tags") or {}).items()}
+    return own | {key: str(value) for key, value in named.items() if value is not None} | versions
 
 
 def group(results: Results) -> str:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lab.tracking import labels, pages, publish, view
+from lab.errors import UserError
+from lab.tracking import check, labels, pages, publish, view
 from lab.tracking.entries import cell, members
 
 
@@ -29,6 +30,23 @@ def test_tags_say_what_a_run_is_and_where_its_numbers_come_from(make_results, tm
     assert {entry.tags["cell"] for entry in children} == {"er · permuted digits x3 · domain 00aa"}
     assert "cell" not in parent.tags, "its means are no member"
     assert "diverged" not in parent.tags
+
+
+def test_tags_of_the_users_own(make_results, tmp_path):
+    results = make_results(members=2)
+    results.config["tracking"] = {"tags": {"paper": "draft", "rank": 3, "strategy": "mine"}}
+    for entry in (cell(results, tmp_path), *members(results)):
+        assert [entry.tags[name] for name in ("paper", "rank", "strategy")] == ["draft", "3", "er"], (
+            "the lab's stay what they are"
+        )
+
+
+@pytest.mark.parametrize("given", ["draft", ["draft"], {"paper": ["draft"]}])
+def test_tags_that_are_none(given):
+    settings = {"uri": "sqlite:///mlflow.db", "experiment": "x", "timeout": 5}
+    check(settings | {"tags": {"paper": "draft"}})
+    with pytest.raises(UserError, match=r"^tracking\.tags=.*: expected texts or numbers by name"):
+        check(settings | {"tags": given})
 
 
 def test_cells_of_one_name_are_grouped_apart(make_results):

@@ -120,6 +120,21 @@ def test_a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been(here, capfd, mon
     assert found()["arms"] == stopped
 
 
+@pytest.mark.parametrize("forced", [False, True])
+def test_winners_of_a_forced_sweep_are_tagged(here, monkeypatch, capfd, forced):
+    sent = []
+    monkeypatch.setattr("lab.run.track", lambda folder, settings: sent.append(settings))
+    monkeypatch.setattr(reporting, "track", lambda *given: None)
+    split = "test" if forced else "validation"
+    common = [*WORDS, "environment.validation=0.2", f"evaluation.split={split}"]
+    here(common=common, arms=None, trials=2, final={"seeds": 2}, force=forced)
+    status, _, err = lab(capfd, "tracking=mlflow", "tracking.tags={paper: draft}")
+    assert status == 0, err
+    finals = [settings["tags"] for settings in sent if settings["enabled"]]
+    assert len(finals) >= 2, "the winner's and the default's"
+    assert all(tags == {"paper": "draft"} | ({"forced": "chosen on test data"} if forced else {}) for tags in finals)
+
+
 def test_a_trial_that_fails_fails_alone(here, capfd, monkeypatch):
     whole, broken = pruning.train, []
 
