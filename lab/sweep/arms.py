@@ -15,7 +15,7 @@ from lab.cell import flat
 from lab.config import CONF, nearest
 from lab.errors import UserError, require
 from lab.sweep.question import Asked, Sweep
-from lab.sweep.space import Space, Value, contains, example, is_number, word
+from lab.sweep.space import Space, Value, contains, is_number, utmost, word
 
 OF_MEMBERS = ("optimizer", "schedule", "averaging", "strategy")
 """Sections with settings that may be a list of one value a member."""
@@ -86,9 +86,9 @@ class Arm:
         of, usual = self.space[key], at(self.default, key)
         if key.split(".")[0] not in OF_MEMBERS or not is_number(of) or not _is_plain(usual):
             return False
-        low, high = (of.choices[0], of.choices[-1]) if isinstance(of, CategoricalDistribution) else (of.low, of.high)
+        values = utmost(of)
         try:
-            try_strategies(Experiment(self.config({key: [low, high]}, [0, 1])))
+            try_strategies(Experiment(self.config({key: [values[0], values[-1]]}, [0, 1])))
         except (UserError, TypeError, ValueError, RuntimeError):
             return False
         return True
@@ -112,7 +112,7 @@ def arm_of(sweep: Sweep, asked: Asked, where: list[str], tuning: list[str]) -> A
     arm = Arm(asked.name, asked.words, {keys[key]: of for key, of in asked.vary.items()}, where, tuning)
     for key, of in arm.space.items():
         require(not (is_group(key) and is_number(of)), f"{sweep.path}: vary.{key}", of, "choice(...) of the names of its files")
-    examples = {key: example(of) for key, of in arm.space.items()}
+    examples = {key: utmost(of)[0] for key, of in arm.space.items()}
     arm.config(examples, [0])  # Hydra knows which values it takes, and which choices there are
     for key in arm.groups:
         for value in arm.space[key].choices[1:]:

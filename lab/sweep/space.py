@@ -99,11 +99,6 @@ def _suggest(trial: Trial, key: str, of: BaseDistribution) -> Value:
     return trial.suggest_float(key, of.low, of.high, step=of.step, log=of.log)
 
 
-def example(of: BaseDistribution) -> Value:
-    """Some value of a distribution."""
-    return of.choices[0] if isinstance(of, CategoricalDistribution) else of.low
-
-
 def is_number(of: BaseDistribution) -> bool:
     """Whether all values of a distribution are numbers."""
     if not isinstance(of, CategoricalDistribution):
