@@ -20,6 +20,8 @@ from lab.results import Results, join, members
 
 RAW = beside_name("", "raw")
 """How names end of what is measured of weights that are not averaged."""
+FEW = 3
+"""So many seeds that diverged are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ class Cell:
         """``{seed: step}`` of the members whose loss stopped being finite."""
         steps = zip(self.results.seeds, self.results.diverged, strict=True)
         return {seed: step for seed, step in steps if step is not None}
+
+    @property
+    def lost(self) -> str:
+        """Who diverged, and when, for a sentence: a few one by one, many together; empty if nobody did."""
+        steps = self.diverged
+        if len(steps) > FEW:
+            return f"{spans(steps)} diverged, at steps {min(steps.values())} to {max(steps.values())}"
+        return "; ".join(f"seed {seed} diverged at step {step}" for seed, step in steps.items())
 
 
 def cells_of(runs: Iterable[Run], metrics: Iterable[str] = (), varies: tuple[str, ...] = ()) -> list[Cell]:

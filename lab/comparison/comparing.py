@@ -105,7 +105,7 @@ def _why(cell: Cell, metric: str) -> str:
     """Which seeds of a cell have no value, and why; empty if all have."""
     if metric in cell.results.undefined:
         return f"undefined, {cell.results.undefined[metric]}"
-    lost = [f"seed {seed} diverged at step {step}" for seed, step in cell.diverged.items()]
+    lost = [cell.lost] if cell.lost else []
     other = [seed for seed, value in cell.values(metric).items() if np.isnan(value) and seed not in cell.diverged]
     return "; ".join([*lost, *([f"{spans(other)} undefined"] if other else [])])
 

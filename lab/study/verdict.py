@@ -16,6 +16,8 @@ from lab.study.hypotheses import Hypothesis
 from lab.study.question import Study
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+BEYOND_REACH = 100_000
+"""Seeds: where more would be needed their number says no more than that."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,9 @@ def _lost(cells: list[Cell], measure: str, missing: list[int]) -> str:
     for cell in cells:
         if measure in cell.results.undefined:
             return f"{measure} of {cell.name} is undefined, {cell.results.undefined[measure]}"
-    diverged = [f"seed {seed} of {cell.name} diverged" for cell in cells for seed in missing if seed in cell.diverged]
-    return "; ".join(diverged) or f"{spans(missing)} without a value"
+    diverged = {cell.name: [seed for seed in missing if seed in cell.diverged] for cell in cells}
+    told = [f"{spans(seeds)} of {name} diverged" for name, seeds in diverged.items() if seeds]
+    return "; ".join(told) or f"{spans(missing)} without a value"
 
 
 def judged(parts: list[Part]) -> list[Part]:
@@ -199,7 +202,8 @@ def _wanting(parts: list[Part], level: float) -> str:
     if math.isinf(most.seeds):
         return "the difference lies on the margin, or the level is beyond reach: no number of seeds would decide it"
     between = f"{most.low:.0f} to {'no bound' if math.isinf(most.high) else f'{most.high:.0f}'}"
-    return f"about {most.seeds:.0f} seeds would decide a difference like this with 80 % power (95 % interval: {between})"
+    many = f"about {most.seeds:.0f}" if most.seeds < BEYOND_REACH else f"more than {BEYOND_REACH:,}"
+    return f"{many} seeds would decide a difference like this with 80 % power (95 % interval: {between})"
 
 
 def _needed(part: Part, level: float):

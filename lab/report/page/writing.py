@@ -110,7 +110,7 @@ def _of_run(cell: Cell) -> dict[str, Any]:
 
 def _facts(cells: list[Cell], comparison: Comparison | None, several: bool) -> dict[str, Any]:
     shared, differing = facts.settings(cells)
-    lost = [f"{cell.name}, seed {seed}: diverged at step {step}" for cell in cells for seed, step in cell.diverged.items()]
+    lost = [f"{cell.name}: {cell.lost}" for cell in cells if cell.lost]
     noted = list(dict.fromkeys(note for cell in cells for note in cell.taken))
     return {
         "left_out": comparison.left_out if comparison else lost,

@@ -98,5 +98,18 @@ def test_diverged_members_keep_their_place_without_a_value():
     assert np.isnan(cell.values("accuracy")[1])
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([None] * 6, ""),
+        ([None, 17, None, 5, 40, None], "seed 1 diverged at step 17; seed 3 diverged at step 5; seed 4 diverged at step 40"),
+        ([9, 17, None, 5, 40, 6], "seeds 0-1, 3-5 diverged, at steps 5 to 40"),
+    ],
+)
+def test_a_few_who_diverged_are_told_one_by_one_and_many_together(steps, told):
+    (cell,) = cells_of([run([0.1] * 6, diverged=steps)])
+    assert cell.lost == told
+
+
 def test_spans():
     assert spans([3, 1, 2, 9]) == "seeds 1-3, 9"

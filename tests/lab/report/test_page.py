@@ -151,7 +151,7 @@ def test_of_many_comparisons_the_rest_is_counted():
 
 def test_what_was_left_out_is_named(tmp_path):
     page = write_page(tmp_path / "page.html", [made(diverged=(1,))], None, "One", "lab report x")
-    assert "er, seed 1: diverged at step 100" in Parsed(page).text()
+    assert "er: seed 1 diverged at step 100" in Parsed(page).text()
 
 
 ODD = {

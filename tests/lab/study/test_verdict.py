@@ -74,6 +74,16 @@ def test_a_declared_seed_that_diverged_leaves_it_undecided(tmp_path):
     assert "a declared seed is missing: seed 9 of er diverged" in found.decides
 
 
+def test_seeds_that_diverged_are_told_together(tmp_path):
+    found = verdict(tmp_path, 0.1, diverged=[5, 6, 7, *[None] * 6, 12])
+    assert "a declared seed is missing: seeds 0-2, 9 of er diverged" in found.decides
+
+
+def test_of_next_to_no_difference_no_count_of_seeds_is_made_up(tmp_path):
+    found = verdict(tmp_path, 0.05 + 1e-6 - NOISE.mean())
+    assert "; more than 100,000 seeds would decide a difference like this" in found.decides
+
+
 def test_all_parts_must_hold_and_one_contradiction_is_enough(tmp_path):
     cells = {"naive": ["strategy=naive"], "er": ["strategy=er"], "other": ["strategy=cumulative"]}
     study = read(
