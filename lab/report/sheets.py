@@ -13,6 +13,8 @@ DASH = "-"
 """What is undefined; the reason is in the sheet's notes."""
 
 UNBOUNDED = "unbounded"
+BEYOND_REACH = 100_000
+"""Seeds: of more, how many says nothing to anybody."""
 
 METHODS = {"t": "Student's t", "BCa": "the BCa bootstrap"}
 
@@ -133,14 +135,21 @@ def _seeds(row: Difference) -> str:
     """``12 [9, unbounded]``"""
     if row.needed is None:
         return DASH
-    found, low, high = (_count(value) for value in (row.needed.seeds, row.needed.low, row.needed.high))
+    found, low, high = map(seed_count, (row.needed.seeds, row.needed.low, row.needed.high))
     return found if DASH in (found, low, high) else f"{found} [{low}, {high}]"
 
 
-def _count(value: float) -> str:
-    if math.isnan(value):
+def seed_count(seeds: float) -> str:
+    """How many seeds would be needed, for who reads it.
+
+    >>> seed_count(11.2), seed_count(3e6), seed_count(math.inf), seed_count(math.nan)
+    ('12', 'over 100,000', 'unbounded', '-')
+    """
+    if math.isnan(seeds):
         return DASH
-    return UNBOUNDED if math.isinf(value) else str(math.ceil(value))
+    if seeds > BEYOND_REACH:
+        return UNBOUNDED if math.isinf(seeds) else f"over {BEYOND_REACH:,}"
+    return str(math.ceil(seeds))
 
 
 def _ranks(ranks: Ranks) -> Sheet:

@@ -11,13 +11,11 @@ import numpy as np
 from lab.comparison.cells import Cell, blocks, spans
 from lab.comparison.comparing import contrast, refuse_incomparable
 from lab.errors import UserError
-from lab.report.sheets import relation
+from lab.report.sheets import relation, seed_count
 from lab.study.hypotheses import Hypothesis
 from lab.study.question import Study
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
-BEYOND_REACH = 100_000
-"""Seeds: where more would be needed their number says no more than that."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +199,8 @@ def _wanting(parts: list[Part], level: float) -> str:
     most = max(needs, key=lambda need: need.seeds)
     if math.isinf(most.seeds):
         return "the difference lies on the margin, or the level is beyond reach: no number of seeds would decide it"
-    between = f"{most.low:.0f} to {'no bound' if math.isinf(most.high) else f'{most.high:.0f}'}"
-    many = f"about {most.seeds:.0f}" if most.seeds < BEYOND_REACH else f"more than {BEYOND_REACH:,}"
-    return f"{many} seeds would decide a difference like this with 80 % power (95 % interval: {between})"
+    number, low, high = map(seed_count, (most.seeds, most.low, most.high))
+    return f"{number} seeds would decide a difference like this with 80 % power (95 % interval: {low} to {high})"
 
 
 def _needed(part: Part, level: float):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab.report.sheets import decimals, number, relation, sheets, within, written_p
+from lab.report.sheets import decimals, number, relation, seed_count, sheets, within, written_p
 
 from .made import TESTED, UNTESTED, comparison
 
@@ -87,6 +87,13 @@ def test_a_comparison_of_nothing_has_no_limits():
 def test_p(p, said, in_a_sentence):
     assert (written_p(p), relation(p)) == (said, in_a_sentence)
     assert written_p(None) == written_p(math.nan) == "-"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"), [(11.2, "12"), (100_000, "100000"), (3e6, "over 100,000"), (math.inf, "unbounded"), (math.nan, "-")]
+)
+def test_counts_of_seeds(seeds, told):
+    assert seed_count(seeds) == told
 
 
 def test_numbers():

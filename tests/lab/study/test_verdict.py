@@ -81,7 +81,7 @@ def test_seeds_that_diverged_are_told_together(tmp_path):
 
 def test_of_next_to_no_difference_no_count_of_seeds_is_made_up(tmp_path):
     found = verdict(tmp_path, 0.05 + 1e-6 - NOISE.mean())
-    assert "; more than 100,000 seeds would decide a difference like this" in found.decides
+    assert "; over 100,000 seeds would decide a difference like this" in found.decides
 
 
 def test_all_parts_must_hold_and_one_contradiction_is_enough(tmp_path):
