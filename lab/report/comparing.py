@@ -80,7 +80,8 @@ def paired_differences(comparison: Comparison, metric: str) -> Figure:
     cells = list(dict.fromkeys(row.cell for row in comparison.cells))  # a cell looks the same in all figures
     labels = [[wrapped(row.cell, 18) for row in rows] for rows in groups.values()]
     heights = [sum(map(_height, names)) for names in labels]
-    figure = empty(COLUMN, 0.36 * sum(heights) + 0.4 * len(groups) + 0.35)
+    said = _direction(comparison, metric)
+    figure = empty(COLUMN, 0.36 * sum(heights) + 0.4 * len(groups) + 0.15 * said.count("\n") + 0.2)
     panels = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (environment, rows), names in zip(panels, groups.items(), labels, strict=True):
         axes.set_title(wrapped(environment, 34), loc="left")
@@ -88,10 +89,7 @@ def paired_differences(comparison: Comparison, metric: str) -> Figure:
         if comparison.margin:
             axes.axvspan(-comparison.margin, comparison.margin, color="0.88", linewidth=0, zorder=0)
         _differences(axes, rows, names, cells)
-    side = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 7, "color": "0.3"}
-    if comparison.tests:
-        panels[0].annotate("after Holm", (1.02, 1), (0, 3), **side)
-    figure.supxlabel(_direction(comparison, metric), fontsize=PRINT["axes.labelsize"])  # an axes' own may be cut
+    figure.supxlabel(said, fontsize=PRINT["axes.labelsize"])  # an axes' own may be cut
     return figure
 
 
@@ -130,12 +128,15 @@ def _difference(axes: Axes, place: float, row: Difference, style: dict[str, str]
 
 
 def _direction(comparison: Comparison, metric: str) -> str:
-    """What the axis shows, and which way is the better one."""
+    """What the axis shows, which way is the better one, and what p is."""
     better = next(not row.lower_is_better for row in comparison.differences if row.metric == metric)
     sides = ("worse", "better") if better else ("better", "worse")
     margin = f" (shaded: margin of {comparison.margin:g})" if comparison.margin else ""
-    name = comparison.baseline if len(comparison.baseline) <= 12 else "baseline"
-    return f"difference in {metric.replace('_', ' ')}{margin}\n← {sides[0]} than {name}      {sides[1]} than {name} →"
+    long = len(comparison.baseline) > 12
+    to, than = (f" to {comparison.baseline}", "") if long else ("", f" than {comparison.baseline}")
+    what = wrapped(f"difference{to} in {metric.replace('_', ' ')}{margin}", 50)
+    corrected = "\np after Holm's correction" if comparison.tests else ""
+    return f"{what}\n← {sides[0]}{than}      {sides[1]}{than} →{corrected}"
 
 
 @for_print
