@@ -8,8 +8,9 @@ A field tau holds a number for every transition from a slot a to a slot b, and a
     4. tau <- tau clamped to [tau_min, tau_max]
 
 A cold field is (tau_min + tau_max) / 2 throughout. Two variants are there because the source reports that they fail:
-``deposit=positive`` takes s = 1 for every sample (our reconstruction of its always-positive deposits), with which fields
-saturate; ``evaporation=identity`` is (1 - rho) tau + rho tau, which evaporates nothing.
+``deposit=positive`` takes s = 1 for every sample (our reconstruction of its always-positive deposits; fields saturate where a
+step lays down on all entries, not where on an eighth of them); ``evaporation=identity`` is (1 - rho) tau + rho tau, which
+evaporates nothing.
 
 Fields here are ``[..., a, b]``, one for each leading index; every function treats them apart.
 """
