@@ -171,7 +171,7 @@ def _measured(part: Part, several: bool) -> str:
     if part.lost or len(part.values) < 2:
         return f"{what}: {part.lost or 'fewer than two seeds'}"
     found = paired(part.values)
-    size = f"better by {found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    size = f"better by {found.difference:+z.3f} [{found.low:+z.3f}, {found.high:+z.3f}]"
     return f"{what}: {size}{margin}, p {_p(part)}, {found.seeds} seeds"
 
 
