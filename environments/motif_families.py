@@ -61,9 +61,9 @@ class MotifFamilies:
 
     Args:
         tasks: names, a capital letter and small letters or digits; a task of the same name is always the same.
-        planted: how many motifs a sequence has, [least, most]; each is drawn from its class's, with replacement.
-        homes: whether each of a family's motifs stands in a part of the sequence of its own, the same in all tasks; else
-            anywhere, and no motif overlaps another.
+        planted: how many motifs a sequence has, [least, most], drawn from its class's; no motif overlaps another.
+        homes: whether each of a family's motifs stands in a part of the sequence of its own, the same in all tasks, at most
+            once a sequence; else they are drawn with replacement, and stand anywhere.
         noise: the probability that a token is replaced by a random one, motifs' too.
         train, test: sequences of each task; ``validation``: the share of the former that is held out.
         shared: the same token maps for all members.
@@ -99,6 +99,7 @@ class MotifFamilies:
         require(vocabulary >= needed, "environment.vocabulary", vocabulary, f"at least {needed}, the symbols of two motifs")
         self.homes, self.noise = switch("environment.homes", homes), number("environment.noise", noise, 0, 1)
         room = motifs if homes else self.planted[1]
+        require(not homes or self.planted[1] <= motifs, "environment.planted", planted, f"at most motifs={motifs}, with homes")
         require(length >= room * span, "environment.length", length, f"at least {room * span}, {room} motifs of {span} symbols")
         self.sizes = {"train": whole("environment.train", train, 2), "test": whole("environment.test", test, 2)}
         self.validation, self.shared = fraction("environment.validation", validation), switch("environment.shared", shared)
@@ -134,7 +135,7 @@ class MotifFamilies:
         symbols = torch.randint(self.vocabulary, (count, self.length), generator=draw)
         marks = torch.full((count, self.length), -1)
         many = torch.randint(least, most + 1, (count, 1), generator=draw)
-        which = torch.randint(self.motifs, (count, most), generator=draw)
+        which = self._drawn(count, draw)
         starts = self._at_home(seed, name[0], which, draw) if self.homes else self._anywhere(count, draw)
         order = torch.rand(count, most, generator=draw).argsort(1)
         for plant in range(most):
@@ -147,6 +148,12 @@ class MotifFamilies:
         noisy = torch.rand(symbols.shape, generator=draw) < self.noise
         symbols = torch.where(noisy, torch.randint(self.vocabulary, symbols.shape, generator=draw), symbols)
         return symbols, targets, marks
+
+    def _drawn(self, count: int, draw: torch.Generator) -> Tensor:
+        """The motifs of each sequence, ``[N, most]``: different ones where each has a home, which holds one."""
+        if self.homes:
+            return torch.rand(count, self.motifs, generator=draw).argsort(1)[:, : self.planted[1]]
+        return torch.randint(self.motifs, (count, self.planted[1]), generator=draw)
 
     def _anywhere(self, count: int, draw: torch.Generator) -> Tensor:
         """Where motifs begin that do not overlap, ``[N, most]``."""

@@ -262,7 +262,7 @@ class ContinualLearner(Services, LightningModule):
             clip_by_member(list(self.population.leaves.values()), self.clip)
         scales: dict[str, Tensor] = {}
         for strategy in self._with["update_scale"]:
-            for name, scale in (strategy.update_scale(self) or {}).items():
+            for name, scale in (strategy.update_scale(self, batch) or {}).items():
                 scales[name] = scales[name] * scale if name in scales else scale
         self.optimizer.scale = scales
 

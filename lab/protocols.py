@@ -269,7 +269,7 @@ class Strategy(Method, nn.Module):
     def gradient(self, learner: ContinualLearner, batch: Batch) -> None:
         """Change ``parameter.grad`` ``[M, ...]`` after the backward pass."""
 
-    def update_scale(self, learner: ContinualLearner) -> dict[str, Tensor] | None:
+    def update_scale(self, learner: ContinualLearner, batch: Batch) -> dict[str, Tensor] | None:
         """Factors on the optimiser's update by parameter name, broadcastable to the parameter ``[M, ...]``."""
         return None
 

@@ -70,7 +70,7 @@ class ContinualBackprop(Strategy):
                 self.register_buffer(f"initial/{name}", leaves[name].detach().flatten(1).clone())
                 self.register_buffer(f"keys/{name}", learner.keys(f"continual backprop/{name}"))
 
-    def update_scale(self, learner):
+    def update_scale(self, learner, batch):
         beta1, beta2 = (learner.optimizer.values.get(name) for name in ("beta1", "beta2"))
         states = [learner.optimizer.state.get(learner.population.leaves[layer.outgoing], {}) for layer in self.layers]
         if beta1 is None or not all("count" in state for state in states):

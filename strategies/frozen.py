@@ -38,7 +38,7 @@ class Frozen(Strategy):
             for name, value in self._statistics(learner).items():
                 self._buffers[f"kept/{name}"].copy_(value)
 
-    def update_scale(self, learner):
+    def update_scale(self, learner, batch):
         leaves = learner.population.leaves
         return {name: _along(self.scale, leaf) for name, leaf in leaves.items() if name not in self.trained}
 

@@ -91,11 +91,18 @@ class Pheromone(Strategy):
         options = (completion_pattern, completion_trained, completion_weight, completion_epochs)
         self.completion = Completion(*options, kept=carry != "reset")
         for name, given, plain, of in (
+            ("strength", strength, None, "rate"),
             ("control", control, "none", "rate"),
+            ("completion_pattern", completion_pattern, "agreement", "completion"),
             ("completion_trained", completion_trained, True, "completion"),
+            ("completion_weight", completion_weight, 0.3, "completion"),
+            ("completion_epochs", completion_epochs, 20, "completion"),
         ):
             if given != plain and of not in self.actions:
-                raise invalid(f"strategy.pheromone.{name}", given, f"{str(plain).lower()}: it is a control of action={of}")
+                told = "null" if plain is None else str(plain).lower()
+                raise invalid(f"strategy.pheromone.{name}", given, f"{told}, or action={of}, which is what it is for")
+        if rank != 4 and carry != "svd":
+            raise invalid("strategy.pheromone.rank", rank, "4, or carry=svd, which is what it is for")
 
     def file_digests(self):
         return {"field": self.kept.digest()} if self.kept else {}
@@ -113,6 +120,9 @@ class Pheromone(Strategy):
         slotted = has_slots(learner)
         self._refuse_units(slotted)
         self.ground = Slots(learner, self.slots) if slotted else Groups(learner, self.slots or GROUPS)
+        full = max(min(shape) for shape in self.ground.shapes)
+        if self.carry == "svd":
+            require(self.rank < full, "strategy.pheromone.rank", self.rank, f"less than {full}, the rank of the largest field")
         learner.population.watched += [ANSWERS] if ANSWERS not in learner.population.watched else []
         for n, shape in enumerate(self.ground.shapes):
             cold = torch.full((learner.members, *shape), self.dynamics.cold, dtype=learner.population.precise)
@@ -166,10 +176,10 @@ class Pheromone(Strategy):
         if "routing" in self.actions:
             self.ground.write(learner, "field", self.fields, who)
 
-    def update_scale(self, learner):
+    def update_scale(self, learner, batch):
         if "rate" not in self.actions:
             return None
-        return self.rate.scales(learner, self.ground.scales(learner, self.rate.multipliers(self.fields)))
+        return self.rate.scales(learner, self.ground.scales(learner, batch, self.rate.multipliers(self.fields)))
 
     def after_step(self, learner, batch):
         shares, takes_part = batch.shares(learner.population.precise), batch.taking_part()

@@ -2,7 +2,8 @@
 
     keep      the field stays (warm)
     reset     it is cold again
-    minimum   the smallest value that the fields of all source tasks have, entry by entry, once their slots are aligned
+    minimum   the smallest value that the fields of all source tasks have, entry by entry, once their slots are aligned with
+              those of the first one
     svd       its best approximation of rank ``rank``
 
 Slots of one field answer to those of another by the assignment (Hungarian algorithm) under which their profiles are closest in
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -79,11 +79,12 @@ class Kept:
 def smallest(fields: Tensor, met: Tensor) -> Tensor:
     """``[M, m, m]`` of fields ``[M, T, m, m]``: those of tasks that were met, bool ``[M, T]``, at least one."""
     each = [own[there] for own, there in zip(fields.double().cpu().numpy(), met.cpu().numpy(), strict=True)]
-    return torch.from_numpy(np.stack([reduce(_smaller, own) for own in each])).to(fields)
+    return torch.from_numpy(np.stack([_smallest(own) for own in each])).to(fields)
 
 
-def _smaller(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.minimum(one, aligned(one, other))
+def _smallest(fields: np.ndarray) -> np.ndarray:
+    """Of ``[T, m, m]``, whose slots are put in the order of the first one's."""
+    return np.minimum.reduce([fields[0], *(aligned(fields[0], other) for other in fields[1:])])
 
 
 def aligned(reference: np.ndarray, field: np.ndarray) -> np.ndarray:

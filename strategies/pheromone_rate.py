@@ -6,10 +6,11 @@ The source does not give lambda; its worked example is 1 / (mean tau), which mak
 another lambda a field can warm so that a multiplier would be negative; it is 0 then. Without that the multipliers of a
 field average 1.
 
-What such a method has to be better than has the same updates in size:
+What such a method has to be better than has updates of the same size, or the same multipliers:
 
     constant    one number for each layer and step, with which the update's L2 norm is that of the scaled one
-    shuffled    the field's multipliers in a random order, drawn from the member's seed and kept: only their places are wrong
+    shuffled    the field's multipliers in a random order, drawn from the member's seed and kept: only their places are wrong,
+                and with them the size of updates, as gradients differ from place to place
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ How a multiplier m of transitions gets to weights that all tokens share the sour
 pathway from token i by slots a and b to token j has the weight Q_1(i, a) p(a, b) Q_2(j, b), so that what is said of transitions
 is said of tokens through Q_1 m Q_2'; a token that asks, or is asked, gets the mean of m over all the pathways that begin, or
 end, at it; and a row of an attention parameter of the fast lane, which pathways are there for, the mean over all tokens of the
-step, each weighted by the size of what the row puts out there. Rows that make queries, and outputs, have tokens that ask; keys
-and values ones that are asked. m - 1 is carried, and 1 added: where all multipliers are 1, so are those of all weights.
+step, each weighted by the size of what the row puts out there and by its sample's share in the loss. Rows that make queries,
+and outputs, have tokens that ask; keys and values ones that are asked. m - 1 is carried, and 1 added: where all multipliers are
+1, so are those of all weights.
 """
 
 from __future__ import annotations
@@ -50,19 +51,20 @@ class Slots:
         routing = (put_out(learner, n, "routing", weights.dtype) for n in self.layers)
         return [torch.einsum("m...b,mbij->m...ij", weights, p) for p in routing]
 
-    def scales(self, learner, multipliers: list[Tensor]) -> list[dict[str, Tensor]]:
+    def scales(self, learner, batch, multipliers: list[Tensor]) -> list[dict[str, Tensor]]:
         """For each layer what multipliers ``[M, m, m]`` are of the updates of its fast lane's attention, by parameter name."""
-        return [self._scales(learner, n, multiplier) for n, multiplier in zip(self.layers, multipliers, strict=True)]
+        of_layers = zip(self.layers, multipliers, strict=True)
+        return [self._scales(learner, n, multiplier, batch.shares(multiplier.dtype)) for n, multiplier in of_layers]
 
-    def _scales(self, learner, layer: int, multiplier: Tensor) -> dict[str, Tensor]:
+    def _scales(self, learner, layer: int, multiplier: Tensor, shares: Tensor) -> dict[str, Tensor]:
         p, first, second, projected, out = (put_out(learner, layer, part, multiplier.dtype) for part in PARTS)
         more = (multiplier - 1).unsqueeze(1)
         asking = _mean_of_pathways(first, p, more, second)
         asked = _mean_of_pathways(second, p.mT, more.mT, first)
         queries, others = projected.split([out.shape[3], projected.shape[3] - out.shape[3]], 3)
         rows = {
-            "project": torch.cat([_mean_of_tokens(asking, queries), _mean_of_tokens(asked, others)], 1) + 1,
-            "out": _mean_of_tokens(asking, out) + 1,
+            "project": torch.cat([_mean_of_tokens(asking, queries, shares), _mean_of_tokens(asked, others, shares)], 1) + 1,
+            "out": _mean_of_tokens(asking, out, shares) + 1,
         }
         names = {f"layers/{layer}/fast/{part}": scale for part, scale in rows.items()}
         leaves = learner.population.leaves
@@ -89,8 +91,9 @@ def _mean_of_pathways(mine: Tensor, p: Tensor, values: Tensor, others: Tensor) -
     return (weighted / weight.clamp(min=torch.finfo(weight.dtype).tiny)).squeeze(3)
 
 
-def _mean_of_tokens(values: Tensor, put: Tensor) -> Tensor:
-    """Means over tokens of values ``[M, B, N]``, for each row weighted by the size of what it puts out, ``[M, B, N, rows]``."""
-    size = put.abs().flatten(1, 2)
+def _mean_of_tokens(values: Tensor, put: Tensor, shares: Tensor) -> Tensor:
+    """Means over tokens of values ``[M, B, N]``, for each row weighted by the size of what it puts out, ``[M, B, N, rows]``,
+    and by the sample's share in the loss ``[M, B]``."""
+    size = (put.abs() * shares[..., None, None]).flatten(1, 2)
     weighted, weight = (values.flatten(1).unsqueeze(1) @ size).squeeze(1), size.sum(1)
     return weighted / weight.clamp(min=torch.finfo(weight.dtype).tiny)

@@ -80,7 +80,7 @@ class Groups:
         shares = {each: _shares(active[each].to(weights.dtype), each) for each in units}
         return [(shares[m.before] * weights.unsqueeze(2)).mT @ shares[m.behind] for m in self.matrices]
 
-    def scales(self, learner, multipliers: list[Tensor]) -> list[dict[str, Tensor]]:
+    def scales(self, learner, batch, multipliers: list[Tensor]) -> list[dict[str, Tensor]]:
         """For each matrix what multipliers ``[M, a, b]`` of its blocks are for its weights' updates, by the weight's name."""
         return [{m.name: _blown_up(multiplier, m)} for m, multiplier in zip(self.matrices, multipliers, strict=True)]
 

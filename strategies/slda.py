@@ -63,7 +63,7 @@ class SLDA(Strategy):
     def _is_frozen(self, learner) -> bool:
         return self.freeze == "from_start" or (self.freeze == "first_task" and learner.phase > 0)
 
-    def update_scale(self, learner):
+    def update_scale(self, learner, batch):
         if self._is_frozen(learner):
             leaves = learner.population.leaves
             return {name: self.still.view(-1, *[1] * (leaf.dim() - 1)) for name, leaf in leaves.items()}

@@ -157,12 +157,14 @@ def agreement(recorded: Recorded | None) -> list[list[str]]:
 
 
 def _profiles(recorded: Recorded | None):
-    """Layer, view, and what slots held when the last phase ended, ``[M, m, F]``: of each place, and of each planted part."""
+    """Layer, view, and what slots held when the last phase ended, ``[M, m, F]``: of each place, and of each planted part that
+    was there in any sequence."""
     contents = recorded.contents if recorded else {}
     if "by_place" not in contents:
         return
     parts = [contents[name][-1] for name in ("by_place", "by_mark") if name in contents]
     together = np.concatenate(parts, 3)  # [M, L, 2, F, m]
+    together = together[:, :, :, ~np.isnan(together).any((0, 1, 2, 4))]
     for layer in range(together.shape[1]):
         for view in range(together.shape[2]):
             yield layer, view, together[:, layer, view].swapaxes(1, 2)
@@ -203,12 +205,15 @@ def enrichment(held: Array) -> Array:
 
 def mean_enrichment(recorded: Recorded | None) -> tuple[float, float] | None:
     """The enrichment of the part that a slot holds most of: mean over both ends of the strongest pathways, and over all slots,
-    which is what any pathways would have. None where there are no planted parts."""
+    which is what any pathways would have. None where there are no planted parts, or no sequence has any."""
     held = recorded.contents.get("by_mark") if recorded else None
     fields = list(fields_of(recorded).values())
     if held is None or len(fields) != held.shape[2]:
         return None
-    most = np.stack([[enrichment(of_layer).max(1) for of_layer in of_member] for of_member in held[-1]])  # [M, L, 2, m]
+    parts = [[enrichment(of_layer) for of_layer in of_member] for of_member in held[-1]]
+    most = np.fmax.reduce(parts, 3)  # [M, L, 2, m]; a part that no sequence has is undefined
+    if np.isnan(most).any():
+        return None
     ends = [
         most[member, layer, view, pathway[view]]
         for member in range(len(most))

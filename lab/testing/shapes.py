@@ -20,7 +20,7 @@ def watch_shapes(strategy: Strategy, members: int, leaves: dict[str, nn.Paramete
     strategy.loss = lambda *given: _loss(who, loss(*given), members)
     strategy.extend = lambda learner, batch: _extended(who, extend(learner, batch), batch, members)
     strategy.rehearse = lambda learner, steps: _rehearsed(who, rehearse(learner, steps), steps)
-    strategy.update_scale = lambda learner: _scales(who, scale(learner), leaves)
+    strategy.update_scale = lambda *given: _scales(who, scale(*given), leaves)
 
 
 def _loss(who: str, term: Any, members: int) -> Any:

@@ -24,14 +24,14 @@ def test_motifs_stand_where_the_marks_say_and_are_of_the_class(homes):
         for row in range(number * 40, number * 40 + 40):
             symbols, marks = environment.data.test.inputs[row], environment.data.test.marks[row]
             target = int(environment.data.test.targets[row])
-            for mark in set(marks.tolist()) - {-1}:
+            there = set(marks.tolist()) - {-1}
+            for mark in there:
                 label, which = divmod(mark, 3)
                 assert label == target
                 of_motif = symbols[marks == mark].tolist()
-                if len(of_motif) % 4 == 0:  # where two of them overlap, the later one covers the earlier
-                    assert of_motif[:4] == motifs[label, which].tolist()
-            if not homes:
-                assert (marks >= 0).sum() in (8, 12)
+                assert of_motif == motifs[label, which].tolist() * (len(of_motif) // 4)
+            assert (marks >= 0).sum() in (8, 12)
+            assert not homes or len(there) * 4 == (marks >= 0).sum(), "each at most once"
 
 
 def test_a_motif_at_home_is_in_a_part_of_its_own_in_all_tasks_of_the_family():
@@ -102,6 +102,7 @@ def test_surfaces_of_a_family_have_next_to_nothing_in_common():
         ({"length": 11}, r"environment\.length=11: .*at least 12"),
         ({"planted": [3, 2]}, r"environment\.planted"),
         ({"planted": 2}, r"environment\.planted"),
+        ({"planted": [2, 4], "homes": True}, r"environment\.planted=\[2, 4\]: expected at most motifs=3, with homes"),
         ({"noise": 1.5}, r"environment\.noise"),
         ({"draws": 0}, r"environment\.draws=0"),
         ({"vocabulary": 3}, r"environment\.vocabulary=3: .*at least 4"),

@@ -176,7 +176,7 @@ class Scaled(Strategy):
         super().__init__()
         self.factor = factor
 
-    def update_scale(self, learner):
+    def update_scale(self, learner, batch):
         return {"head/weight": torch.full((len(learner.seeds), 1, 1), self.factor)}
 
 

@@ -87,7 +87,7 @@ def test_without_a_strength_multipliers_are_shares_of_the_mean():
     strategy = frozen()
     learner = learner_with(strategy)
     draw_fields(strategy)
-    scale = strategy.update_scale(learner)["head/weight"]
+    scale = strategy.update_scale(learner, None)["head/weight"]
     field = strategy.fields[1]
     torch.testing.assert_close(scale, (field / field.mean((1, 2), keepdim=True)).mT)
 
@@ -97,7 +97,7 @@ def test_a_rate_is_never_below_0():
     learner = learner_with(strategy)
     strategy.field_1.fill_(2.0)
     strategy.field_1[:, 0, 0] = 0.1
-    scale = strategy.update_scale(learner)["head/weight"]
+    scale = strategy.update_scale(learner, None)["head/weight"]
     assert (scale[:, 0, 0] == 0).all(), "1 - (2 - .1) 15/16 is below"
     assert (scale[:, 1:] > 1).all()
 
@@ -158,7 +158,7 @@ def test_a_constant_multiplier_gives_an_update_of_the_same_norm(optimizer):
         learner = learner_with(strategy, watch, optimizer=optimizer)
         draw_fields(strategy)
         act = strategy.update_scale
-        strategy.update_scale = lambda learner, act=act, watch=watch: act(learner) if len(watch.parameters) == 5 else {}
+        strategy.update_scale = lambda *given, act=act, watch=watch: act(*given) if len(watch.parameters) == 5 else {}
         fit(learner)
         both.append([watch.parameters[5][name] - watch.parameters[4][name] for name in ("hidden/0/weight", "head/weight")])
     for scaled, constant in zip(*both, strict=True):
@@ -173,7 +173,7 @@ def test_a_shuffled_multiplier_has_the_same_values_in_other_places():
     for strategy in (plain, shuffled):
         learner = learner_with(strategy)
         draw_fields(strategy)
-        scales.append(strategy.update_scale(learner)["head/weight"])
+        scales.append(strategy.update_scale(learner, None)["head/weight"])
     for m in range(2):
         assert torch.equal(scales[0][m].flatten().sort().values, scales[1][m].flatten().sort().values)
         assert not torch.equal(scales[0][m], scales[1][m])
@@ -207,7 +207,7 @@ def test_what_a_convolutional_network_learns_is_scaled_too():
     learner = small_learner(SEEDS, network, (strategy,), budget=Budget(4, steps=6))
     fit(learner)
     assert learner.population.finite().all()
-    scaled = strategy.update_scale(learner)
+    scaled = strategy.update_scale(learner, None)
     assert set(scaled) == {"features/0/0/0/weight", "features/0/1/0/weight", "features/1/weight", "head/weight"}
 
 
@@ -241,8 +241,13 @@ def test_diagnostics():
         ({"strength": -0.1}, r"strength=-0.1"),
         ({"control": "sham"}, r"control=sham"),
         ({"slots": 0}, r"slots=0"),
-        ({"action": "routing", "control": "shuffled"}, r"control=shuffled: expected none: it is a control of action=rate"),
-        ({"completion_trained": False}, r"completion_trained=False: expected true: it is a control of action=completion"),
+        ({"action": "routing", "control": "shuffled"}, r"control=shuffled: expected none, or action=rate, which"),
+        ({"action": "none", "strength": 0.5}, r"strength=0.5: expected null, or action=rate"),
+        ({"completion_trained": False}, r"completion_trained=False: expected true, or action=completion"),
+        ({"completion_pattern": "extrinsic"}, r"completion_pattern=extrinsic: expected agreement, or action=completion"),
+        ({"completion_weight": 0.1}, r"completion_weight=0.1: expected 0.3, or action=completion"),
+        ({"completion_epochs": 5}, r"completion_epochs=5: expected 20, or action=completion"),
+        ({"rank": 2}, r"rank=2: expected 4, or carry=svd"),
     ],
 )
 def test_what_cannot_be_is_refused(options, named):

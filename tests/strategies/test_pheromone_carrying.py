@@ -37,6 +37,13 @@ def test_the_smallest_of_the_fields_that_were_met():
     assert torch.equal(least[1], torch.from_numpy(expected[np.ix_(ORDER, ORDER)])), "in the order of the first one met"
 
 
+def test_each_field_is_aligned_with_the_first_one():
+    """And not with the least of those before it, of which a low one would leave little to know slots by."""
+    low = np.random.default_rng(1).uniform(0.1, 0.6, (6, 6))
+    least = smallest(torch.from_numpy(np.stack([[FIELD, low, RENUMBERED]])), torch.ones(1, 3, dtype=torch.bool))
+    assert np.array_equal(least[0].numpy(), np.minimum(FIELD, aligned(FIELD, low)))
+
+
 @pytest.mark.parametrize("rank", [1, 3])
 def test_the_closest_matrix_of_a_rank(rank):
     """A sum of so many outer products is itself; of another the distance is that of the singular values left out."""

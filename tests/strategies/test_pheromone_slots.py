@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import tensor
 
+from lab.batch import Batch
 from lab.errors import UserError
 from lab.optimizers import AdamW
 from lab.stream import Budget
@@ -89,18 +90,22 @@ def test_the_first_steps_field_is_the_routing_of_its_samples():
 
 
 def test_a_multiplier_carried_to_the_rows_of_attention():
-    """Against loops over samples, tokens and slots; width 2, so that queries are rows 0 and 1, keys 2 and 3, values 4 and 5."""
+    """Against loops over samples, tokens and slots; width 2, so that queries are rows 0 and 1, keys 2 and 3, values 4 and 5.
+    The second sample weighs half as much as the first one, and the third, padding, nothing."""
     draw = torch.Generator().manual_seed(0)
-    first, second = (torch.rand(1, 2, 3, 2, generator=draw).softmax(3) for _ in range(2))
-    p, multiplier = torch.rand(1, 2, 2, 2, generator=draw).softmax(3), tensor([[[0.5, 1.5], [2, 0]]])
-    projected, out = torch.randn(1, 2, 3, 6, generator=draw), torch.randn(1, 2, 3, 2, generator=draw)
+    first, second = (torch.rand(1, 3, 3, 2, generator=draw).softmax(3) for _ in range(2))
+    p, multiplier = torch.rand(1, 3, 2, 2, generator=draw).softmax(3), tensor([[[0.5, 1.5], [2, 0]]])
+    projected, out = torch.randn(1, 3, 3, 6, generator=draw), torch.randn(1, 3, 3, 2, generator=draw)
+    weights, of_none = tensor([2.0, 1.0, 0.0]), torch.zeros(1, 3, dtype=torch.int64)
+    batch = Batch(of_none, of_none, of_none, of_none, 3, weights.view(1, 3))
     learner = learner_with()
     slots = Slots(learner, None)
+    slots.layers = [0]
     named = {"routing": p, "grouper_1": first, "grouper_2": second, "fast.project": projected, "fast.out": out}
     learner.activations = {f"layers.0.{name}": value for name, value in named.items()}
-    got = slots._scales(learner, 0, multiplier)
-    asking, asked = ([[[0.0, 0.0] for _ in range(3)] for _ in range(2)] for _ in range(2))
-    for b in range(2):
+    (got,) = slots.scales(learner, batch, [multiplier])
+    asking, asked = ([[[0.0, 0.0] for _ in range(3)] for _ in range(3)] for _ in range(2))
+    for b in range(3):
         for i in range(3):
             for j in range(3):
                 for s in range(2):
@@ -111,10 +116,10 @@ def test_a_multiplier_carried_to_the_rows_of_attention():
                             sums[1] += weight
     asking, asked = (tensor([[a / b for a, b in sample] for sample in sums]) for sums in (asking, asked))
     for r in range(6):
-        tokens, size = asking if r < 2 else asked, projected[0, :, :, r].abs()
+        tokens, size = asking if r < 2 else asked, projected[0, :, :, r].abs() * weights.view(3, 1)
         expected = float((tokens * size).sum() / size.sum())
         assert float(got["layers/0/fast/project/weight"][0, r, 0]) == pytest.approx(expected, rel=1e-4)
-    size = out[0, :, :, 1].abs()
+    size = out[0, :, :, 1].abs() * weights.view(3, 1)
     assert float(got["layers/0/fast/out/bias"][0, 1]) == pytest.approx(float((asking * size).sum() / size.sum()), rel=1e-4)
     assert set(got) == {f"layers/0/fast/{part}/{what}" for part in ("project", "out") for what in ("weight", "bias")}
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,17 @@ def test_the_strongest_pathways_and_what_their_ends_hold():
     second, first = [1.0, 3.0], [2.0, 2 / 3]  # of either view's slots the part that each holds most of
     assert ends == pytest.approx(np.mean([second[1], first[0], second[1], first[1], second[0], first[1]]))
     assert all_slots == pytest.approx(np.mean([*second, *first]))
+
+
+def test_a_part_that_no_sequence_has_is_left_out():
+    less = record()
+    less.contents["by_mark"][:, :, :, :, 2] = np.nan
+    without = replace(less, contents=less.contents | {"by_mark": less.contents["by_mark"][:, :, :, :, :2]})
+    assert inside.mean_enrichment(less) == inside.mean_enrichment(without)
+    assert inside.carried(less) == inside.carried(without)
+    assert inside.agreement(less) == inside.agreement(without)
+    less.contents["by_mark"][:, :, :, :, 1:] = np.nan
+    assert inside.mean_enrichment(less) is None
 
 
 def test_without_marks_nothing_is_carried():

@@ -188,7 +188,7 @@ class OncePerBlock(Strategy):
 
 
 class UnknownParameter(Strategy):
-    def update_scale(self, learner):
+    def update_scale(self, learner, batch):
         return {"head": torch.ones(learner.members)}
 
 
