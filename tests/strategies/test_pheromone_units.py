@@ -37,7 +37,7 @@ def test_a_multiplier_reaches_the_weights_of_its_block():
     groups = Groups(learner, 2)
     assert groups.shapes == [(2, 2), (2, 2)]
     multipliers = [tensor([[[1.0, 2], [3, 4]]]).expand(2, -1, -1), tensor([[[5.0, 6], [7, 8]]]).expand(2, -1, -1)]
-    first, second = groups.scales(learner, multipliers)
+    first, second = groups.scales(learner, None, multipliers)
     assert first["hidden/0/weight"].shape == (2, 3, 64)
     for m in range(2):
         assert first["hidden/0/weight"][m, :, 31:33].tolist() == [[1, 3], [1, 3], [2, 4]]
@@ -51,7 +51,7 @@ def test_channels_that_are_flattened_stay_in_their_group(norm):
     groups = Groups(learner, 3)
     assert groups.shapes == [(1, 3), (3, 3), (3, 3), (3, 3)]
     multipliers = [torch.arange(float(a * b)).view(1, a, b) for a, b in groups.shapes]
-    convolution, _, flattened, head = groups.scales(learner, multipliers)
+    convolution, _, flattened, head = groups.scales(learner, None, multipliers)
     assert convolution["features/0/0/0/weight"].shape == (1, 5, 1, 1, 1)
     scale = flattened["features/1/weight"]
     assert scale.shape == (1, 6, 40)
