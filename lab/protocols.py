@@ -270,7 +270,8 @@ class Strategy(Method, nn.Module):
         """Change ``parameter.grad`` ``[M, ...]`` after the backward pass."""
 
     def update_scale(self, learner: ContinualLearner, batch: Batch) -> dict[str, Tensor] | None:
-        """Factors on the optimiser's update by parameter name, broadcastable to the parameter ``[M, ...]``."""
+        """Factors on the update that the optimiser makes of this batch, by parameter name, broadcastable to the parameter
+        ``[M, ...]``."""
         return None
 
     def after_step(self, learner: ContinualLearner, batch: Batch) -> None:

@@ -19,6 +19,8 @@ probable of the output units that the sample's loss runs over.
 
 from __future__ import annotations
 
+from inspect import signature
+
 import torch
 from torch import Tensor
 
@@ -90,19 +92,16 @@ class Pheromone(Strategy):
         self.rank = whole("strategy.pheromone.rank", rank, 1)
         options = (completion_pattern, completion_trained, completion_weight, completion_epochs)
         self.completion = Completion(*options, kept=carry != "reset")
-        for name, given, plain, of in (
-            ("strength", strength, None, "rate"),
-            ("control", control, "none", "rate"),
-            ("completion_pattern", completion_pattern, "agreement", "completion"),
-            ("completion_trained", completion_trained, True, "completion"),
-            ("completion_weight", completion_weight, 0.3, "completion"),
-            ("completion_epochs", completion_epochs, 20, "completion"),
-        ):
-            if given != plain and of not in self.actions:
-                told = "null" if plain is None else str(plain).lower()
-                raise invalid(f"strategy.pheromone.{name}", given, f"{told}, or action={of}, which is what it is for")
-        if rank != 4 and carry != "svd":
-            raise invalid("strategy.pheromone.rank", rank, "4, or carry=svd, which is what it is for")
+        _refuse_idle("rate" in self.actions, "action=rate", strength=strength, control=control)
+        _refuse_idle(
+            "completion" in self.actions,
+            "action=completion",
+            completion_pattern=completion_pattern,
+            completion_trained=completion_trained,
+            completion_weight=completion_weight,
+            completion_epochs=completion_epochs,
+        )
+        _refuse_idle(carry == "svd", "carry=svd", rank=rank)
 
     def file_digests(self):
         return {"field": self.kept.digest()} if self.kept else {}
@@ -212,6 +211,15 @@ class Pheromone(Strategy):
         """How warm fields are, how many entries are close to tau_max, and how evenly they are spread: means over the fields."""
         of_fields = {"mean": lambda field: field.mean((1, 2)), "saturation": self.dynamics.saturation, "entropy": entropy}
         return {name: torch.stack([of(field) for field in self.fields]).mean(0) for name, of in of_fields.items()}
+
+
+def _refuse_idle(acts: bool, where: str, **options) -> None:
+    """Refuse options that differ from their defaults where they would do nothing."""
+    for name, given in options.items():
+        plain = signature(Pheromone.__init__).parameters[name].default
+        if given != plain and not acts:
+            told = "null" if plain is None else str(plain).lower()
+            raise invalid(f"strategy.pheromone.{name}", given, f"{told}, or {where}, which is what it is for")
 
 
 def _all(learner) -> Tensor:

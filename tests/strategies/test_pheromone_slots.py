@@ -217,9 +217,10 @@ def test_fields_of_tasks_are_laid_down_by_their_own_samples():
     [
         ({"slots": 4}, r"strategy\.pheromone\.slots=4: expected null: the network has 4 slots"),
         ({"slots": 400}, r"strategy\.pheromone\.slots=400"),
+        ({"carry": "svd", "rank": 4}, r"strategy\.pheromone\.rank=4: expected less than 4"),
     ],
 )
-def test_slots_of_a_network_that_has_its_own_are_refused(options, named):
+def test_what_does_not_fit_the_slots_of_a_network_is_refused(options, named):
     with pytest.raises(UserError, match=named):
         learner_with(Pheromone(**options))
 
