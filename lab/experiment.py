@@ -26,7 +26,7 @@ from lab.errors import IncompleteError, UserError, invalid, one_of, whole
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner, overrides
 from lab.order import Uniform
-from lab.plan import LONGEST_BLOCK, Plan, settle, settled
+from lab.plan import LONGEST_BLOCK, Plan, device_for, settle, settled
 from lab.population import Population
 from lab.progress import Progress
 from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
@@ -70,10 +70,7 @@ class Experiment:
         arranging.check(self.order, self.environment.data)
         streams = {seed: trial.stream_for(self, seed) for seed in dict.fromkeys(self.seeds_for("stream"))}
         self.streams = [streams[seed] for seed in self.seeds_for("stream")]
-        accelerator = one_of("trainer.accelerator", self.config["trainer"]["accelerator"], ("auto", "cpu", "gpu"))
-        if accelerator == "gpu" and not torch.cuda.is_available():
-            raise invalid("trainer.accelerator", "gpu", "auto or cpu: this machine has no CUDA device that torch can use")
-        self.device = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+        self.device = device_for(self.config["trainer"]["accelerator"])
         precision = str(self.config["trainer"]["precision"])
         if precision.startswith("16"):
             raise invalid(

@@ -4,9 +4,10 @@
 hyperparameter may be one number or one a member, a member may sit a step out (``active``), and strategies may scale the
 update of single weights (``scale``) - the update, not the gradient, since Adam cancels a gradient's scale (ADR 2).
 
-A step is computed in one of two ways. On a CPU torch's fused kernels take every member's slices of the leaves by themselves,
-so that memory is passed over once: whoever rests is left out, and what a member gets does not depend on its company or on
-who rested before. Elsewhere, where values must not be read, all members go through the same foreach operations.
+Torch's fused kernels take every member's slices of the leaves by themselves, so that memory is passed over once. On a CPU
+whoever rests is left out, and what a member gets does not depend on its company or on who rested before. On a CUDA device,
+where values must not be read, all members take the step and those who rest get back what they had. Where no fused kernel
+serves there, since members have rates of their own, and elsewhere, foreach operations do.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from lab.errors import require
 
 Value = float | Sequence[float]
+Who = list[tuple[slice, dict[str, float]]]
+"""Who takes a step: the places of their slices, and their hyperparameters."""
 
 
 def per_member(key: str, value: Value, members: int, below: float = float("inf")) -> float | Tensor:
@@ -73,22 +76,29 @@ class StackedOptimizer(torch.optim.Optimizer):
     def step(self, closure=None):
         loss = closure() if closure is not None else None
         named = [(n, p) for n, p in zip(self.names, self.param_groups[0]["params"], strict=True) if p.grad is not None]
-        slices = self._slices([p for _, p in named])
+        parameters = [p for _, p in named]
+        slices = self._slices(parameters)
+        if slices is not None and self._may_read(parameters):
+            self._step_fused(named, slices, self._who())
+            return loss
+        before = self._tensors(parameters) if self.active is not None else None
+        before = [tensor.clone() for tensor in before] if before is not None else None
         if slices is None:
             self._step_together(named)
         else:
-            self._step_by_member(named, slices)
+            self._step_fused(named, slices, self._everyone())
+        if before is not None:
+            self._restore(parameters, before)
         return loss
 
-    # --- on a CPU -----------------------------------------------------------------------------------------------------
+    # --- by fused kernels ---------------------------------------------------------------------------------------------
 
-    def _step_by_member(self, named: list[tuple[str, Tensor]], slices: list[list[Tensor]]) -> None:
-        # Reading a value costs nothing here, and the kernels take their numbers from the host.
+    def _step_fused(self, named: list[tuple[str, Tensor]], slices: list[list[Tensor]], who: Who) -> None:
         scaled = [(p, p.clone(), self.scale[n]) for n, p in named if self.scale and n in self.scale]
         gradients = [p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad) for _, p in named]
         slices = [slices[0], _rows(gradients), *slices[1:]]
         self._count([p for _, p in named])
-        for places, values in self._who():
+        for places, values in who:
             self.fused([each[places] for each in slices], values)
         for parameter, before, scale in scaled:
             torch.lerp(before, parameter, scale.to(parameter.dtype), out=parameter)
@@ -96,9 +106,9 @@ class StackedOptimizer(torch.optim.Optimizer):
     def _slices(self, parameters: list[Tensor]) -> list[list[Tensor]] | None:
         """Every member's slices of the parameters and of what is kept of each: those of the first leaf, of the second, ...
 
-        None where there is no CPU or members do not lie in blocks. Kept for the next step, since a view costs a microsecond.
+        None where no kernel serves or members do not lie in blocks. Kept for the next step, since a view costs a microsecond.
         """
-        if not parameters or parameters[0].device.type != "cpu":
+        if not parameters or not self._has_kernels(parameters):
             return None
         self._prepare(parameters)
         columns = [parameters, *([self.state[p][name] for p in parameters] for name in self.keeps)]
@@ -108,13 +118,31 @@ class StackedOptimizer(torch.optim.Optimizer):
             self._own_slices = (places, [_rows(column) for column in columns] if alike else None)
         return self._own_slices[1]
 
+    def _has_kernels(self, parameters: list[Tensor]) -> bool:
+        """They take their numbers from the host: off the CPU, all members have the same ones or have no kernel. What only
+        looks like a tensor (a fake one) has none."""
+        if self._may_read(parameters):
+            return True
+        plain = parameters[0].device.type in ("cpu", "cuda") and type(parameters[0]) in (Tensor, nn.Parameter)
+        return plain and self._are_alike()
+
+    def _may_read(self, parameters: list[Tensor]) -> bool:
+        """Whether reading a value costs nothing: on a CPU."""
+        return parameters[0].device.type == "cpu"
+
+    def _are_alike(self) -> bool:
+        return not isinstance(self.rate, Tensor) and all(own == self._each[0] for own in self._each)
+
     def _count(self, parameters: list[Tensor]) -> None:
         """Count the step, for those who take it."""
 
-    def _who(self) -> list[tuple[slice, dict[str, float]]]:
-        """Who takes the step: the places of their slices, and their hyperparameters; all in one where these are alike."""
-        if self.active is None and not isinstance(self.rate, Tensor) and all(own == self._each[0] for own in self._each):
-            return [(slice(None), self._at(0, self.rate))]
+    def _everyone(self) -> Who:
+        return [(slice(None), self._at(0, self.rate))]
+
+    def _who(self) -> Who:
+        """Who takes the step; all in one where their hyperparameters are alike."""
+        if self.active is None and self._are_alike():
+            return self._everyone()
         active = [True] * self.members if self.active is None else self.active.tolist()
         rates = self.rate.tolist() if isinstance(self.rate, Tensor) else [self.rate] * self.members
         members = [m for m in range(self.members) if active[m]]
@@ -125,19 +153,15 @@ class StackedOptimizer(torch.optim.Optimizer):
         own = self._each[member]
         return own | {"lr": own["lr"] * rate}
 
-    # --- elsewhere ----------------------------------------------------------------------------------------------------
+    # --- by foreach operations ----------------------------------------------------------------------------------------
 
     def _step_together(self, named: list[tuple[str, Tensor]]) -> None:
         parameters = [p for _, p in named]
         self._place_values(self.param_groups[0]["params"][0])
-        before = self._tensors(parameters) if self.active is not None else None
-        before = [tensor.clone() for tensor in before] if before is not None else None
         updates = self.directions(parameters, [p.grad for p in parameters])
         if self.scale:
             updates = [u * self.scale[n] if n in self.scale else u for (n, _), u in zip(named, updates, strict=True)]
         self._descend(parameters, updates)
-        if before is not None:
-            self._restore(parameters, before)
 
     def _descend(self, parameters: list[Tensor], updates: list[Tensor]) -> None:
         lr = self.values["lr"] * self.rate
@@ -242,8 +266,11 @@ class Adam(StackedOptimizer):
         super()._prepare(parameters)
 
     def _count(self, parameters):
-        steps = torch.ones(self.members) if self.active is None else self.active.float()
-        torch._foreach_add_([self.state[p]["count"] for p in parameters], [steps] * len(parameters))
+        counts = [self.state[p]["count"] for p in parameters]
+        if self.active is None or not self._may_read(parameters):
+            torch._foreach_add_(counts, 1.0)
+        else:
+            torch._foreach_add_(counts, [self.active.float()] * len(counts))
 
     def fused(self, slices, values):
         kernel = torch._fused_adamw_ if self.decoupled else torch._fused_adam_

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lab.errors import UserError, invalid
+from lab.errors import UserError, invalid, one_of
 from lab.population import Population, why_not_stacked
 from lab.results import write_whole
 from lab.workers import cores
@@ -39,6 +39,18 @@ class Plan:
     block: int
     why: str
     device: str = "cpu"
+
+
+def device_for(accelerator: str) -> str:
+    """`cpu` or `cuda`: what `trainer.accelerator` comes to on this machine.
+
+    Raises:
+        UserError: it is no accelerator's name, or of one that is not here.
+    """
+    accelerator = one_of("trainer.accelerator", accelerator, ("auto", "cpu", "gpu"))
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise invalid("trainer.accelerator", "gpu", "auto or cpu: this machine has no CUDA device that torch can use")
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def settled(folder: Path, wish: dict, device: str, settle: Callable[[], Plan]) -> Plan:

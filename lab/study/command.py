@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _list(given: argparse.Namespace, words: list[str]) -> None:
-    if words or given.extend or given.jobs or given.published:
+    if words or given.extend or given.jobs or given.at_once or given.published:
         raise UserError("lab study: name the study that is meant; without a name it lists them all")
     rows = list(_rows())
     if given.json:
@@ -58,7 +58,8 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         return
     record.refuse_changed(study, record.load(study))
     with locked(home(study, runs)):
-        asking = Asking(study, runs, words, given.jobs)
+        require(given.at_once is None or given.at_once >= 1, "--at-once", given.at_once, "a number from 1 on")
+        asking = Asking(study, runs, words, given.jobs, given.at_once or study.at_once)
         kept = asking.declared() if given.extend is None else asking.extended(given.extend)
         _publish(study, kept, runs, words, given.json)
 
@@ -81,6 +82,8 @@ class Asking:
     runs: Path
     words: list[str]
     jobs: int | None
+    at_once: int
+    """Seeds that are trained together."""
 
     def declared(self) -> dict[str, Any]:
         """Look after look until one decides, each at its own level."""
@@ -118,8 +121,8 @@ class Asking:
     def _train(self, seeds: list[int]) -> None:
         from lab.study.running import run_cells
 
-        for first in range(0, len(seeds), self.study.at_once):
-            run_cells(self.study, seeds[first : first + self.study.at_once], self.runs, self.words, self.jobs)
+        for first in range(0, len(seeds), self.at_once):
+            run_cells(self.study, seeds[first : first + self.at_once], self.runs, self.words, self.jobs)
             self._show_beside()
 
     def _show_beside(self) -> None:
@@ -201,7 +204,8 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("name", nargs="?", help="a file of sweeps/, without .yaml")
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--runs", default="runs", help="folder of run directories (runs)")
-    parser.add_argument("--jobs", type=int, help="cells at once (as many as there are cores for)")
+    parser.add_argument("--jobs", type=int, help="cells at once (as many as there are cores for; on a GPU 1)")
+    parser.add_argument("--at-once", type=int, metavar="N", help="seeds trained together (what the study's at_once says)")
     parser.add_argument("--extend", type=int, metavar="N", help="N fresh seeds for an undecided study, which alone decide")
     parser.add_argument("--published", action="store_true", help="what has been run so far beside what others published")
     parser.add_argument("--json", action="store_true", help="for programs")

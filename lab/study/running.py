@@ -124,19 +124,21 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
     Args:
         seeds: one run directory a cell is made for exactly these.
         words: overrides of where and how, not of what.
-        jobs: cells at once; None: as many as there are cores for, each cell's members being split over processes already.
+        jobs: cells at once; None: as many as there are cores for, each cell's members being split over processes already; on
+            an accelerator one.
 
     Raises:
         IncompleteError: cells that could not be run, whatever the reason; it was printed.
     """
     require(jobs is None or jobs >= 1, "--jobs", jobs, "a number from 1 on")
     core()  # of the code that is loaded: a file edited meanwhile is not what cells are trained by
-    jobs = jobs or _jobs(study, len(seeds))
-    share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs)}", "trainer.enable_progress_bar=false"]
+    device = _device(study, words)
+    jobs = jobs or _jobs(study, len(seeds), device)
+    share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs, device)}", "trainer.enable_progress_bar=false"]
     configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
     _refuse_incomparable(study, configs)
     done: dict[str, Path] = {}
-    for number, (cell, folder) in enumerate(_in_turn(configs) if jobs == 1 else _at_once(configs, jobs), 1):
+    for number, (cell, folder) in enumerate(_in_turn(configs) if jobs == 1 else _at_once(configs, jobs, device), 1):
         state = "done" if folder else "failed"
         print(f"{study.name}: {cell}: {state} ({number} of {len(configs)})", file=sys.stderr, flush=True)
         if folder:
@@ -163,19 +165,26 @@ def _refuse_incomparable(study: Study, configs: dict[str, dict[str, Any]]) -> No
                 raise UserError(f"{study.path}: {first} and {cell} are not comparable: {found}; `varies` says what may differ")
 
 
-def _jobs(study: Study, seeds: int) -> int:
-    """Each cell splits its members over cores; where there are more cores than members, several cells run at once."""
-    import torch
+def _device(study: Study, words: list[str]) -> str:
+    """What the cells are trained on."""
+    from lab.plan import device_for
+    from lab.run import composed
 
+    return device_for(composed(*next(iter(study.words.values())), *words)["trainer"]["accelerator"])
+
+
+def _jobs(study: Study, seeds: int, device: str) -> int:
+    """Each cell splits its members over cores; where there are more cores than members, several cells run at once. An
+    accelerator's memory may be a single cell's: how many it bears is for the user to say."""
     from lab.workers import cores
 
-    return 1 if torch.cuda.is_available() else max(1, min(len(study.words), cores() // seeds))
+    return 1 if device != "cpu" else max(1, min(len(study.words), cores() // seeds))
 
 
-def _processes(seeds: int, jobs: int) -> int:
+def _processes(seeds: int, jobs: int, device: str) -> int:
     from lab.workers import cores
 
-    return max(1, min(seeds, cores() // jobs))
+    return 1 if device != "cpu" else max(1, min(seeds, cores() // jobs))
 
 
 def config_of(study: Study, cell: str, seeds: list[int], runs: Path, words: list[str]) -> dict[str, Any]:
@@ -194,8 +203,9 @@ def _in_turn(configs: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Path | N
         yield cell, _finished(config)
 
 
-def _at_once(configs: dict[str, dict[str, Any]], jobs: int) -> Iterator[tuple[str, Path | None]]:
-    with ProcessPoolExecutor(jobs, get_context("fork"), _die_with_parent) as pool:
+def _at_once(configs: dict[str, dict[str, Any]], jobs: int, device: str) -> Iterator[tuple[str, Path | None]]:
+    way = "fork" if device == "cpu" else "spawn"  # having asked for a CUDA device, a process can share none with its forks
+    with ProcessPoolExecutor(jobs, get_context(way), _die_with_parent) as pool:
         waiting = {pool.submit(_finished, config): cell for cell, config in configs.items()}
         for future in as_completed(waiting):
             try:

@@ -23,10 +23,12 @@ fractions = st.one_of(st.just(0.0), st.floats(0.01, 0.99))
 decays = st.one_of(st.just(0.0), st.floats(1e-4, 0.2))
 
 
-@pytest.fixture(scope="module", params=["by member", "together"], autouse=True)
+@pytest.fixture(scope="module", params=["by member", "everyone", "together"], autouse=True)
 def way(request):
-    """The two ways to take a step: that of a CPU, and that of other devices."""
+    """The ways to take a step: that of a CPU, and the two of other devices."""
     with pytest.MonkeyPatch.context() as patch:
+        if request.param == "everyone":
+            patch.setattr(StackedOptimizer, "_may_read", lambda self, parameters: False)
         if request.param == "together":
             patch.setattr(StackedOptimizer, "_slices", lambda self, parameters: None)
         yield request.param
@@ -241,8 +243,8 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize(("active", "kernels"), [(None, 1), ([True, False, True], 2)])
 def test_a_step_on_a_cpu_goes_over_memory_once(kind, kernel, active, kernels, way):
     """One kernel for all members of a population, or one for each that takes the step; no weight is copied."""
-    if way == "together":
-        pytest.skip("the way of other devices")
+    if way != "by member":
+        pytest.skip("a way of other devices")
     population = Population(lambda: MLP((6,), 3, width=20, depth=2), [0, 1, 2])
     optimizer = MAKERS[kind][0](population.leaves)
     optimizer.active = None if active is None else torch.tensor(active)
@@ -255,6 +257,23 @@ def test_a_step_on_a_cpu_goes_over_memory_once(kind, kernel, active, kernels, wa
     assert names.count(kernel) == kernels
     counting = {"ones", "_to_copy", "_foreach_add_"}
     assert set(names) - {kernel} <= {"as_strided", "unbind"} | (set() if kind == "sgd" else counting)
+
+
+@pytest.mark.parametrize(("kind", "kernel"), [("sgd", "_fused_sgd_"), ("adam", "_fused_adam_"), ("adamw", "_fused_adamw_")])
+@pytest.mark.parametrize("active", [None, [True, False, True]])
+def test_where_nothing_may_be_read_one_kernel_steps_all(kind, kernel, active, way):
+    if way != "everyone":
+        pytest.skip("another way")
+    parameters = stacked()
+    optimizer = MAKERS[kind][0](parameters)
+    optimizer.active = None if active is None else torch.tensor(active)
+    for step in range(2):
+        for name, gradient in gradients(step).items():
+            parameters[name].grad = gradient
+        with Operations() as operations:
+            optimizer.step()
+    assert operations.names.count(kernel) == 1
+    assert "_local_scalar_dense" not in operations.names  # what reads a value
 
 
 @pytest.mark.parametrize("kind", MAKERS)

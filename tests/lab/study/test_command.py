@@ -125,6 +125,18 @@ def test_finished_cells_are_skipped_and_the_same_look_is_not_counted_again(here,
     assert len(here.record()["looks"]) == 1
 
 
+def test_how_many_seeds_are_trained_together_is_for_the_command_to_say(here, capfd):
+    here.study(at_once=5)
+    assert lab(capfd, "mine", "--at-once", "10")[0] == 0
+    assert [seeds for _, seeds in here.trained] == [list(range(10))] * 2
+
+
+def test_on_an_accelerator_one_process_has_all_of_a_cells_seeds(here):
+    here.study()
+    study = question.find("mine")
+    assert (running._jobs(study, 5, "cuda"), running._processes(5, 4, "cuda")) == (1, 1)
+
+
 def test_an_interrupted_study_goes_on_where_it_was(here, capfd):
     here.study()
     here.broken["er"] = KeyboardInterrupt()
@@ -268,6 +280,8 @@ def test_each_extension_gets_half_of_what_is_left(here, capfd):
         (("mine", "~tracking"), "~tracking: would change the declared study"),
         (("mine", "--jobs", "0"), "--jobs=0: expected a number from 1 on"),
         (("mine", "--jobs", "-1"), "--jobs=-1: expected a number from 1 on"),
+        (("mine", "--at-once", "0"), "--at-once=0: expected a number from 1 on"),
+        (("mine", "trainer.accelerator=tpu"), "trainer.accelerator=tpu: expected one of auto, cpu, gpu"),
         (("mien",), "lab study mien: there is none. Did you mean mine"),
     ],
 )
