@@ -65,7 +65,19 @@ def _bare(text: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [part for part in node.body if not _is_text(part)]
-    return ast.dump(tree)
+    return _told(tree)
+
+
+def _told(node: object) -> str:
+    """A syntax tree as a text that is the same whatever Python reads it: without empty fields, which newer ones have more of.
+
+    >>> _told(ast.parse("x = None"))
+    "Module(body=[Assign(targets=[Name(id='x', ctx=Store())], value=Constant())])"
+    """
+    if isinstance(node, ast.AST):
+        fields = ((name, _told(value)) for name, value in ast.iter_fields(node))
+        return f"{type(node).__name__}({', '.join(f'{name}={text}' for name, text in fields if text not in ('[]', 'None'))})"
+    return f"[{', '.join(map(_told, node))}]" if isinstance(node, list) else repr(node)
 
 
 def _is_text(statement: ast.stmt) -> bool:

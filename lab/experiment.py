@@ -26,7 +26,7 @@ from lab.errors import IncompleteError, UserError, invalid, one_of, whole
 from lab.evaluation import Evaluation
 from lab.learner import ContinualLearner, overrides
 from lab.order import Uniform
-from lab.plan import LONGEST_BLOCK, Plan, device_for, settle, settled
+from lab.plan import LONGEST_BLOCK, Plan, device_for, name_of, settle, settled
 from lab.population import Population
 from lab.progress import Progress
 from lab.protocols import Data, Engine, Environment, Method, Strategy, Stream
@@ -303,7 +303,7 @@ class Experiment:
             | {"python": platform.python_version()},
             "commit": _commit(),
             "core": core(),
-            "hardware": {"device": self.device, "cores": os.cpu_count(), "machine": platform.machine()},
+            "hardware": {"device": name_of(self.device), "cores": os.cpu_count(), "machine": platform.machine()},
             "data": {"name": self.environment.data.name, "digest": self.environment.data.digest},
             "cell": self.digest,
             "plan": vars(plan),

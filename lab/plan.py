@@ -53,6 +53,11 @@ def device_for(accelerator: str) -> str:
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def name_of(device: str) -> str:
+    """`cpu`, or the card's name as its maker gives it."""
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
 def settled(folder: Path, wish: dict, device: str, settle: Callable[[], Plan]) -> Plan:
     """The plan kept in the run directory, or a new one, kept from now on.
 
