@@ -56,6 +56,8 @@ class Row:
     """Standard error over seeds; NaN below two."""
     lost: int = 0
     """Seeds that have no value: diverged, say. The mean is over the others, and agrees with nothing."""
+    interval: tuple[float, float] = (math.nan, math.nan)
+    """Of ours, 95 %; NaN below two seeds."""
 
     @property
     def bound(self) -> float:
@@ -86,7 +88,8 @@ class Row:
             "published": self.figure.mean,
             "published_error": self.figure.error,
             "seeds": self.seeds,
-            **{name: None if math.isnan(value) else float(f"{value:.6g}") for name, value in own.items()},
+            **{name: _rounded(value) for name, value in own.items()},
+            "interval": [_rounded(value) for value in self.interval],
             "verdict": self.verdict,
         }
 
@@ -135,21 +138,24 @@ def _known(key: str, name: str, names: list[str]) -> None:
 
 def beside(published: Published, cells: list[Cell]) -> dict[str, Any]:
     """Ours beside what was published, of the cells that have been run: the record's section ``published``."""
+    from lab.statistics import estimate
+
     rows = []
     for figure in published.figures:
         mine = next((cell for cell in cells if (cell.name, cell.place) == (figure.cell, figure.place)), None)
         values = np.array(list(mine.values(published.measure).values())) if mine else np.array([])
         lost = int(np.isnan(values).sum())
-        values = values[~np.isnan(values)]
-        if len(values):
-            error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
-            rows.append(Row(figure, len(values), float(values.mean()), error, lost).kept())
+        found = estimate(values)
+        if found.n:
+            error = found.sd / math.sqrt(found.n)
+            rows.append(Row(figure, found.n, found.mean, error, lost, (found.low, found.high)).kept())
     return {"source": published.source, "measure": published.measure, "figures": rows}
 
 
 def lines(section: dict[str, Any]) -> list[str]:
     """A record's section ``published`` as a table in Markdown, in percent; mean ± standard error."""
-    head = ["environment", "cell", "published", "measured", "seeds", "gap", "bound", ""]
+    places = any(row["environment"] for row in section["figures"])
+    head = [*["environment"] * places, "cell", "published", "measured", "95 %", "seeds", "gap", "bound", ""]
     table = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in section["figures"]:
         one_sided = row["published_error"] is None
@@ -157,11 +163,18 @@ def lines(section: dict[str, Any]) -> list[str]:
         bound = "" if one_sided or row["bound"] is None else f"{100 * row['bound']:.2f}"
         gap = f"{100 * (row['measured'] - row['published']):+.2f}"
         ours = _percent(row["measured"], row["error"])
-        parts = (row["environment"], row["cell"], theirs, ours, str(row["seeds"]), gap, bound, row["verdict"])
+        ends = [end for end in row.get("interval", ()) if end is not None]  # records from before it was kept have none
+        between = f"[{', '.join(f'{100 * end:.2f}' for end in ends)}]" if ends else ""
+        place = [row["environment"]] * places
+        parts = (*place, row["cell"], theirs, ours, between, str(row["seeds"]), gap, bound, row["verdict"])
         table.append(f"| {' | '.join(parts)} |")
     of = f"{section['measure'].replace('_', ' ')} in percent, mean ± standard error; published: {section['source']}"
     agreeing = sum(row["verdict"].startswith("agrees") for row in section["figures"])
     return [of[0].upper() + of[1:], "", *table, "", f"{agreeing} of {len(section['figures'])} agree."]
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.6g}")
 
 
 def _percent(mean: float, error: float | None) -> str:

@@ -105,12 +105,14 @@ class Claims:
         lock = self._lock(key)
         with self.storage.born_with(key=key, after=after, worker=worker(), devices=devices(), lock=lock):
             own = self.study.ask()
-        *before, last = _chain(self.study.get_trials(deepcopy=False), key)
+        claims = self.study.get_trials(deepcopy=False)
+        *before, last = _chain(claims, key)
         if last.number != own.number:  # another one was faster
             told(self.storage, own._trial_id, TrialState.FAIL)
             return None
-        if before:
-            told(self.storage, before[-1]._trial_id, TrialState.FAIL)
+        for claim in claims:  # of several, where one who took it up was killed before it had ended the claim that it followed
+            if claim.user_attrs["key"] == key and claim.state == TrialState.RUNNING and claim.number != own.number:
+                told(self.storage, claim._trial_id, TrialState.FAIL)
         return Claim(key, own.number, own._trial_id, len(before), self.storage)
 
     def _is_gone(self, claim: FrozenTrial, key: str) -> bool:

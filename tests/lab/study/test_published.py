@@ -44,9 +44,11 @@ def test_what_was_run_stands_beside_what_was_published():
     assert row["measured"] == pytest.approx(0.91)
     assert row["error"] == pytest.approx(0.02 / math.sqrt(3), rel=1e-5)
     assert row["bound"] == pytest.approx(2 * math.hypot(0.003, 0.02 / math.sqrt(3)), rel=1e-5)
+    half = 4.302653 * 0.02 / math.sqrt(3)  # Student's t of two degrees of freedom
+    assert row["interval"] == pytest.approx([0.91 - half, 0.91 + half], rel=1e-5)
     table = lines(section)
     assert table[0] == "Accuracy in percent, mean ± standard error; published: somebody 2022"
-    assert table[4] == "|  | er | 90.00 ± 0.30 | 91.00 ± 1.15 | 3 | +1.00 | 2.39 | agrees (weak evidence) |"
+    assert table[4] == "| er | 90.00 ± 0.30 | 91.00 ± 1.15 | [86.03, 95.97] | 3 | +1.00 | 2.39 | agrees (weak evidence) |"
     assert table[-1] == "1 of 1 agree."
 
 

@@ -71,6 +71,21 @@ def test_a_killed_worker_on_this_machine_is_followed_at_once(tmp_path):
         assert claim.times == 1
 
 
+def test_one_killed_while_it_took_work_up_leaves_no_claim_open(tmp_path):
+    """It has made its own claim, and not ended the one before: whoever comes next ends both."""
+    one = _claims(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "told", lambda *_: None)  # both killed: what they would have said is not said
+        for _ in range(2):
+            with _claims(tmp_path).of("a") as claim:
+                assert claim is not None
+    with one.of("a") as claim:
+        assert claim.times == 2
+        claim.done()
+    states = [trial.state.name for trial in one.study.get_trials()]
+    assert states == ["FAIL", "FAIL", "COMPLETE"]
+
+
 def test_a_worker_elsewhere_keeps_its_work_for_as_long_as_it_is_heard_of(tmp_path, monkeypatch):
     here = Machine("here", tmp_path, monkeypatch, beat=0.05, grace=0.4)
     there = Machine("there", tmp_path, monkeypatch, beat=0.05, grace=0.4)
