@@ -19,6 +19,7 @@ from lab.run import composed
 from lab.scores import Reference, reference
 from lab.stream import Blocks
 from lab.study import command
+from lab.sweep import command as sweep
 from lab.testing import Subject, shipped
 from lab.testing.miniature import blobs
 from lab.training import checkpoints
@@ -32,7 +33,9 @@ SMALL = ["tracking=off", "trainer.enable_progress_bar=false", "environment.tasks
 
 
 def config(*words: str, **paths: str) -> dict:
-    return composed(*SMALL, *words, *(f"paths.{key}={value}" for key, value in paths.items()))
+    """Small, but for what the words say otherwise."""
+    by_key = {word.split("=")[0]: word for word in (*SMALL, *words)}
+    return composed(*by_key.values(), *(f"paths.{key}={value}" for key, value in paths.items()))
 
 
 def trained(learner: ContinualLearner, device: str, sync: str = "default") -> ContinualLearner:
@@ -66,11 +69,19 @@ def test_a_step_waits_for_nothing(strategy):
     trained(subject.learner(), "cuda", sync="error")
 
 
+UNEVEN = ["environment=split", "environment.source=digits", "environment.tasks=5", "steps=null", "epochs=1"]
+"""Members whose tasks differ in length, so that some rest while others train."""
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("network", ["mlp", "cnn"])
-def test_the_trajectory_is_the_cpus(optimizer, network):
+@pytest.mark.parametrize(
+    "words",
+    [["network=mlp"], ["network=cnn"], UNEVEN, ["optimizer.lr=[0.01,0.02,0.003,0.01]"], ["schedule=linear", *UNEVEN]],
+    ids=["mlp", "cnn", "uneven", "rates", "schedules"],
+)
+def test_the_trajectory_is_the_cpus(optimizer, words):
     """In double precision: in single, AdamW makes much of rounding where a gradient is next to nothing."""
-    words = ["strategy=er", f"network={network}", f"optimizer={optimizer}", "optimizer.lr=0.01", "trainer.precision=64"]
+    words = ["strategy=er", f"optimizer={optimizer}", "optimizer.lr=0.01", "trainer.precision=64", *words]
 
     def on(device: str) -> ContinualLearner:
         experiment = Experiment(config(*words, "trainer.accelerator=cpu"))
@@ -109,6 +120,22 @@ def test_reference_scores_are_the_cpus(tmp_path):
     data, network = blobs(4, 10), {"_target_": "lab.networks.MLP", "width": 16, "depth": 1}
     given = (data, network, Reference(folds=3, batch_size=13), 0, torch.arange(40), tmp_path)
     torch.testing.assert_close(reference(*given, "cuda"), reference(*given), rtol=1e-3, atol=1e-4)
+
+
+def test_a_sweep_trains_its_trials_as_members(tmp_path, monkeypatch, capfd):
+    """Trials with learning rates of their own, pruned in between, at once on the card; then the winner's final runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweeps").mkdir()
+    asked = {
+        "common": ["experiment=digits_permuted", "environment.tasks=3", "steps=30", "epochs=null", "strategy=er"],
+        "vary": {"optimizer.lr": "tag(log, interval(0.001, 0.5))"}, "objectives": {"accuracy": "maximize"},
+        "trials": 8, "at_once": 4, "pruner": "median", "tuning": {"seeds": 2}, "final": {"seeds": 4}, "minutes": 1,
+    }  # fmt: skip
+    (tmp_path / "sweeps" / "mine.yaml").write_text(yaml.safe_dump(asked))
+    assert sweep.main(["mine", "tracking=off", "trainer.enable_progress_bar=false"]) == 0, capfd.readouterr().err
+    found = json.loads(Path("runs/sweeps/mine/found.json").read_text())
+    counts = found["arms"]["mine"]["counts"]
+    assert counts["complete"] + counts["pruned"] + counts["diverged"] == 8
 
 
 def test_cells_of_a_study_share_the_card(tmp_path, monkeypatch, capfd):
