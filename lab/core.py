@@ -74,6 +74,8 @@ def _told(node: object) -> str:
     >>> _told(ast.parse("x = None"))
     "Module(body=[Assign(targets=[Name(id='x', ctx=Store())], value=Constant())])"
     """
+    if isinstance(node, ast.JoinedStr):  # 3.12.1 has empty texts in nested formats
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]
     if isinstance(node, ast.AST):
         fields = ((name, _told(value)) for name, value in ast.iter_fields(node))
         return f"{type(node).__name__}({', '.join(f'{name}={text}' for name, text in fields if text not in ('[]', 'None'))})"

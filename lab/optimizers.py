@@ -4,10 +4,10 @@
 hyperparameter may be one number or one a member, a member may sit a step out (``active``), and strategies may scale the
 update of single weights (``scale``) - the update, not the gradient, since Adam cancels a gradient's scale (ADR 2).
 
-Torch's fused kernels take every member's slices of the leaves by themselves, so that memory is passed over once. On a CPU
-whoever rests is left out, and what a member gets does not depend on its company or on who rested before. On a CUDA device,
-where values must not be read, all members take the step and those who rest get back what they had. Where no fused kernel
-serves there, since members have rates of their own, and elsewhere, foreach operations do.
+Torch's fused kernels take every member's slices of the leaves by themselves. On a CPU memory is passed over once, whoever rests
+is left out, and what a member gets does not depend on its company or on who rested before. On a CUDA device, where values must
+not be read, all members take the step and those who rest get back what they had. Where no fused kernel serves there, since
+members have hyperparameters of their own, and elsewhere, foreach operations do.
 """
 
 from collections.abc import Sequence
@@ -261,8 +261,13 @@ class Adam(StackedOptimizer):
 
     def _prepare(self, parameters):
         for p in parameters:
-            if "count" not in self.state[p]:
-                self.state[p]["count"] = torch.zeros(self.members, device=p.device)
+            count = self.state[p].get("count")
+            if count is None:
+                self.state[p]["count"] = torch.zeros(self.members, dtype=torch.float32, device=p.device)
+            elif (
+                count.dtype != torch.float32
+            ):  # torch casts what it loads to the parameter's type; a kernel takes it for float32
+                self.state[p]["count"] = count.float()
         super()._prepare(parameters)
 
     def _count(self, parameters):

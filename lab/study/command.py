@@ -51,6 +51,7 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
     from lab.study.running import check_words, home
     from lab.workers import locked
 
+    require(given.at_once is None or given.at_once >= 1, "--at-once", given.at_once, "a number from 1 on")
     study, runs = question.find(given.name), Path(given.runs).expanduser()
     check_words(study, words)
     if given.published:
@@ -58,7 +59,6 @@ def _run(given: argparse.Namespace, words: list[str]) -> None:
         return
     record.refuse_changed(study, record.load(study))
     with locked(home(study, runs)):
-        require(given.at_once is None or given.at_once >= 1, "--at-once", given.at_once, "a number from 1 on")
         asking = Asking(study, runs, words, given.jobs, given.at_once or study.at_once)
         kept = asking.declared() if given.extend is None else asking.extended(given.extend)
         _publish(study, kept, runs, words, given.json)
@@ -118,6 +118,14 @@ class Asking:
         self._train(seeds)
         return self._look(record.EXTENSION, seeds, level)[0]
 
+    def _again(self) -> str:
+        """The command for others, who have their data elsewhere."""
+        study = self.study
+        named = study.name if study.name in question.names() else os.path.relpath(study.path)
+        portions = f" --at-once {self.at_once}" if self.at_once != study.at_once else ""
+        data = " data.dir=DIR" if any(word.startswith("data.dir=") for word in self.words) else ""
+        return f"lab study {named}{portions}{data}"
+
     def _train(self, seeds: list[int]) -> None:
         from lab.study.running import run_cells
 
@@ -163,15 +171,9 @@ class Asking:
             last = record.look_of(kind, seeds, decide(parts, seeds, level), cells)
             known["looks"].append(last)
         found = found_beside(study, self.runs)
-        kept = record.concluded(study, known["looks"], minutes_of(study, self.runs), _again(study, self.words), found)
+        kept = record.concluded(study, known["looks"], minutes_of(study, self.runs), self._again(), found)
         record.save(study, kept)
         return kept, last["verdict"]
-
-
-def _again(study: Study, words: list[str]) -> str:
-    """The command for others, who have their data elsewhere."""
-    named = study.name if study.name in question.names() else os.path.relpath(study.path)
-    return f"lab study {named}{' data.dir=DIR' if any(word.startswith('data.dir=') for word in words) else ''}"
 
 
 def _publish(study: Study, kept: dict[str, Any], runs: Path, words: list[str], as_json: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +131,14 @@ def run_cells(study: Study, seeds: list[int], runs: Path, words: list[str], jobs
         IncompleteError: cells that could not be run, whatever the reason; it was printed.
     """
     require(jobs is None or jobs >= 1, "--jobs", jobs, "a number from 1 on")
-    core()  # of the code that is loaded: a file edited meanwhile is not what cells are trained by
+    loaded = core()  # a file edited meanwhile is not what cells are trained by
     device = _device(study, words)
     jobs = jobs or _jobs(study, len(seeds), device)
     share = [] if jobs == 1 else [f"plan.processes={_processes(len(seeds), jobs, device)}", "trainer.enable_progress_bar=false"]
     configs = {cell: config_of(study, cell, seeds, runs, [*share, *words]) for cell in study.words}
     _refuse_incomparable(study, configs)
     done: dict[str, Path] = {}
-    for number, (cell, folder) in enumerate(_in_turn(configs) if jobs == 1 else _at_once(configs, jobs, device), 1):
+    for number, (cell, folder) in enumerate(_in_turn(configs) if jobs == 1 else _at_once(configs, jobs, device, loaded), 1):
         state = "done" if folder else "failed"
         print(f"{study.name}: {cell}: {state} ({number} of {len(configs)})", file=sys.stderr, flush=True)
         if folder:
@@ -166,11 +166,12 @@ def _refuse_incomparable(study: Study, configs: dict[str, dict[str, Any]]) -> No
 
 
 def _device(study: Study, words: list[str]) -> str:
-    """What the cells are trained on."""
+    """What the cells are trained on; an accelerator where any of them is."""
     from lab.plan import device_for
     from lab.run import composed
 
-    return device_for(composed(*next(iter(study.words.values())), *words)["trainer"]["accelerator"])
+    found = {device_for(composed(*own, *words)["trainer"]["accelerator"]) for own in study.words.values()}
+    return (found - {"cpu"} or found).pop()
 
 
 def _jobs(study: Study, seeds: int, device: str) -> int:
@@ -203,10 +204,10 @@ def _in_turn(configs: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Path | N
         yield cell, _finished(config)
 
 
-def _at_once(configs: dict[str, dict[str, Any]], jobs: int, device: str) -> Iterator[tuple[str, Path | None]]:
+def _at_once(configs: dict[str, dict[str, Any]], jobs: int, device: str, loaded: str) -> Iterator[tuple[str, Path | None]]:
     way = "fork" if device == "cpu" else "spawn"  # having asked for a CUDA device, a process can share none with its forks
     with ProcessPoolExecutor(jobs, get_context(way), _die_with_parent) as pool:
-        waiting = {pool.submit(_finished, config): cell for cell, config in configs.items()}
+        waiting = {pool.submit(_finished, config, loaded): cell for cell, config in configs.items()}
         for future in as_completed(waiting):
             try:
                 yield waiting[future], future.result()
@@ -214,12 +215,22 @@ def _at_once(configs: dict[str, dict[str, Any]], jobs: int, device: str) -> Iter
                 yield waiting[future], None
 
 
-def _finished(config: dict[str, Any]) -> Path | None:
-    """The cell's run directory; None if it failed, which is said where it happens."""
+def _finished(config: dict[str, Any], loaded: str | None = None) -> Path | None:
+    """The cell's run directory; None if it failed, which is said where it happens.
+
+    Args:
+        loaded: the core that the command began with: a process that is not its fork reads the files anew.
+    """
     from lab.run import attempted, execute
 
     made: list[Path] = []
-    attempted(lambda: made.append(execute(config, table=False)))
+
+    def run() -> None:
+        if loaded not in (None, core()):
+            raise UserError(f"the lab's core was edited since the command began ({loaded}, now {core()}); begin it again")
+        made.append(execute(config, table=False))
+
+    attempted(run)
     return made[0] if made else None
 
 
@@ -227,6 +238,9 @@ def _die_with_parent() -> None:
     from lab.workers import die_with_parent
 
     die_with_parent()
+    parent = parent_process()
+    if parent and not parent.is_alive():  # killed before this process could ask to die with it
+        os._exit(1)
 
 
 def _note(study: Study, runs: Path, cell: str, folder: Path) -> None:

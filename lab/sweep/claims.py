@@ -17,7 +17,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -98,11 +98,14 @@ class Claims:
 
     def _taken(self, key: str) -> Claim | None:
         """The work as this worker's, whose lock it holds; None if there is no need, or another worker has it."""
-        chain = _chain(self.study.get_trials(deepcopy=False), key)
-        if any(claim.state == TrialState.COMPLETE for claim in chain) or (chain and not self._is_gone(chain[-1], key)):
+        claims = self.study.get_trials(deepcopy=False)
+        chain, lock = _chain(claims, key), self._lock(key)
+        if any(claim.state == TrialState.COMPLETE for claim in chain):
+            self._end(claims, key, lambda claim: claim.user_attrs["lock"] == lock)  # whose workers, since we hold it, are gone
+            return None
+        if chain and not self._is_gone(chain[-1], key):
             return None
         after = chain[-1].number if chain else FIRST
-        lock = self._lock(key)
         with self.storage.born_with(key=key, after=after, worker=worker(), devices=devices(), lock=lock):
             own = self.study.ask()
         claims = self.study.get_trials(deepcopy=False)
@@ -110,10 +113,15 @@ class Claims:
         if last.number != own.number:  # another one was faster
             told(self.storage, own._trial_id, TrialState.FAIL)
             return None
-        for claim in claims:  # of several, where one who took it up was killed before it had ended the claim that it followed
-            if claim.user_attrs["key"] == key and claim.state == TrialState.RUNNING and claim.number != own.number:
-                told(self.storage, claim._trial_id, TrialState.FAIL)
+        self._end(claims, key, lambda claim: claim.number != own.number)
         return Claim(key, own.number, own._trial_id, len(before), self.storage)
+
+    def _end(self, claims: list[FrozenTrial], key: str, is_over: Callable[[FrozenTrial], bool]) -> None:
+        """End the claims of a piece of work that are open and over: several, where who took it up was killed before it had
+        ended the claim that it followed."""
+        for claim in claims:
+            if claim.user_attrs["key"] == key and claim.state == TrialState.RUNNING and is_over(claim):
+                told(self.storage, claim._trial_id, TrialState.FAIL)
 
     def _is_gone(self, claim: FrozenTrial, key: str) -> bool:
         """Whether nobody is at work on a claim any more, judged by one who holds the lock of its work."""

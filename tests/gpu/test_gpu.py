@@ -94,8 +94,11 @@ def test_the_trajectory_is_the_cpus(optimizer, words):
         assert torch.equal(ours.strategies.state_dict()[name].cpu(), value), name
 
 
-def test_a_run_resumes_to_the_same_bits(tmp_path):
-    words = ("strategy=er", "optimizer.momentum=0.9", "network.dropout=0.2", "checkpoint.every=7", "trainer.accelerator=gpu")
+@pytest.mark.parametrize(
+    "optimizer", [("optimizer.momentum=0.9",), ("optimizer=adam",), ("optimizer=adam", "trainer.precision=64")], ids="-".join
+)
+def test_a_run_resumes_to_the_same_bits(tmp_path, optimizer):
+    words = ("strategy=er", *optimizer, "network.dropout=0.2", "checkpoint.every=7", "trainer.accelerator=gpu")
     whole = Experiment(config(*words, runs=str(tmp_path / "whole")))
     stopped = Experiment(config(*words, "trainer.max_steps=33", runs=str(tmp_path / "stopped")))
     whole.run(Progress("", show=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -129,9 +130,11 @@ def test_how_many_seeds_are_trained_together_is_for_the_command_to_say(here, cap
     here.study(at_once=5)
     assert lab(capfd, "mine", "--at-once", "10")[0] == 0
     assert [seeds for _, seeds in here.trained] == [list(range(10))] * 2
+    assert here.record()["command"] == "lab study mine --at-once 10"
 
 
-def test_on_an_accelerator_one_process_has_all_of_a_cells_seeds(here):
+def test_on_an_accelerator_one_process_has_all_of_a_cells_seeds(here, monkeypatch):
+    monkeypatch.setattr("lab.workers.cores", lambda: 64)
     here.study()
     study = question.find("mine")
     assert (running._jobs(study, 5, "cuda"), running._processes(5, 4, "cuda")) == (1, 1)
@@ -432,6 +435,27 @@ def test_a_real_study_of_seconds(tmp_path, monkeypatch, capfd):
     assert "mine: er: done" in err
     assert "6 seeds (seeds 0-5)" in out
     assert len(json.loads(Path("runs/studies/mine/.runs.json").read_text())["naive"]) == 1
+
+
+@pytest.mark.slow
+def test_cells_in_fresh_processes(tmp_path, monkeypatch, capfd):
+    """As on a GPU, which forks cannot share; here on the CPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "_device", lambda study, words: "cuda")
+    monkeypatch.setattr(running, "get_context", lambda way: ways.append(way) or get_context(way))
+    ways: list[str] = []
+    small = ["environment=permuted", "environment.tasks=2", "environment.validation=0.9", "network.width=12", "network.depth=1"]
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text(yaml.safe_dump(GOOD | {"common": small, "budget": ["steps=20"], "seeds": 6}))
+    status, out, err = lab(capfd, "mine", "--jobs", "2", "trainer.accelerator=cpu")
+    assert status == 0, err
+    assert ways == ["spawn"]
+    assert "6 seeds (seeds 0-5)" in out
+
+
+def test_a_process_that_reads_other_code_than_the_command_began_with_trains_nothing(capfd):
+    assert running._finished({}, loaded="another") is None
+    assert "the lab's core was edited since the command began (another, now " in capfd.readouterr().err
 
 
 def test_what_there_is_beside_what_was_published_is_no_look(here, capfd):

@@ -86,6 +86,18 @@ def test_one_killed_while_it_took_work_up_leaves_no_claim_open(tmp_path):
     assert states == ["FAIL", "FAIL", "COMPLETE"]
 
 
+def test_one_killed_after_another_was_faster_leaves_no_claim_open(tmp_path):
+    one = _claims(tmp_path)
+    with one.of("a") as claim:
+        lock = one.study.get_trials()[0].user_attrs["lock"]
+        with one.storage.born_with(key="a", after=module.FIRST, worker="gone", devices="all", lock=lock):
+            one.study.ask()  # its maker is killed before it finds that another was faster
+        claim.done()
+    with one.of("a") as none:
+        assert none is None
+    assert [trial.state.name for trial in one.study.get_trials()] == ["COMPLETE", "FAIL"]
+
+
 def test_a_worker_elsewhere_keeps_its_work_for_as_long_as_it_is_heard_of(tmp_path, monkeypatch):
     here = Machine("here", tmp_path, monkeypatch, beat=0.05, grace=0.4)
     there = Machine("there", tmp_path, monkeypatch, beat=0.05, grace=0.4)
