@@ -264,9 +264,8 @@ class Adam(StackedOptimizer):
             count = self.state[p].get("count")
             if count is None:
                 self.state[p]["count"] = torch.zeros(self.members, dtype=torch.float32, device=p.device)
-            elif (
-                count.dtype != torch.float32
-            ):  # torch casts what it loads to the parameter's type; a kernel takes it for float32
+            elif count.dtype != torch.float32:
+                # Torch casts what it loads to the parameter's type, and a card's kernel reads a count as float32 unasked.
                 self.state[p]["count"] = count.float()
         super()._prepare(parameters)
 

@@ -144,10 +144,9 @@ def beside(published: Published, cells: list[Cell]) -> dict[str, Any]:
     for figure in published.figures:
         mine = next((cell for cell in cells if (cell.name, cell.place) == (figure.cell, figure.place)), None)
         values = np.array(list(mine.values(published.measure).values())) if mine else np.array([])
-        lost = int(np.isnan(values).sum())
         found = estimate(values)
         if found.n:
-            error = found.sd / math.sqrt(found.n)
+            error, lost = found.sd / math.sqrt(found.n), len(values) - found.n
             rows.append(Row(figure, found.n, found.mean, error, lost, (found.low, found.high)).kept())
     return {"source": published.source, "measure": published.measure, "figures": rows}
 
